@@ -1,0 +1,144 @@
+"""One remote service: signed calls with a timeout, and typed errors.
+
+`Http` is the one send port: `requests` implements it here, the simulator elsewhere. Law: `NotSent` is raised
+only when not a byte of the request can have reached the other side; whatever else goes wrong is `NoAnswer`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import requests
+import requests.adapters
+import urllib3.exceptions
+
+from common.auth import Signer
+from common.errors import Problem, parse
+
+CONNECT_TIMEOUT_S = 1.0
+TIMEOUT_HEADER = "Bazar-Timeout-Ms"
+
+
+class PeerDown(Exception):
+    """The other side did not answer."""
+
+
+class NotSent(PeerDown):
+    """The connection was refused: nothing was sent, nothing can have happened."""
+
+
+class NoAnswer(PeerDown):
+    """Timed out or broke off: the other side may or may not have acted."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call on its way: `to` is the node's name, `target` the path with its query."""
+
+    to: str
+    url: str
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer; header names are looked up in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """Return a header's value, or the empty string."""
+        return self.headers.get(name.lower(), "")
+
+    def json(self) -> Any:
+        """Return the body parsed as JSON."""
+        return json.loads(self.body)
+
+
+class Http(Protocol):
+    """Sends one request and returns its answer, whatever its status."""
+
+    def send(self, request: Request) -> Response:
+        """Return the answer; raise `NotSent` or `NoAnswer`."""
+
+
+class RequestsHttp:
+    """`Http` over a `requests` session with a pool of kept connections."""
+
+    def __init__(self, pool_connections: int = 64) -> None:
+        self._session = requests.Session()
+        self._session.trust_env = False  # proxies are not for calls inside the cluster; 140 us a call
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=pool_connections)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def send(self, request: Request) -> Response:
+        timeout = (min(CONNECT_TIMEOUT_S, request.timeout_s), request.timeout_s)
+        try:
+            answer = self._session.request(
+                request.method, request.url + request.target, headers=dict(request.headers),
+                data=request.body or None, timeout=timeout, allow_redirects=False,
+            )  # fmt: skip
+        except requests.ConnectionError as error:
+            raise (NotSent if _never_connected(error) else NoAnswer)(f"{request.to}: {error}") from error
+        except requests.RequestException as error:
+            raise NoAnswer(f"{request.to}: {error}") from error
+        lowered = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(answer.status_code, lowered, answer.content)
+
+
+def _never_connected(error: requests.ConnectionError) -> bool:
+    """Tell whether the connection was never made (urllib3 says so with `NewConnectionError` or a connect timeout)."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or isinstance(
+        reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
+    )
+
+
+class Peer:
+    """A node of the cluster as another one calls it."""
+
+    def __init__(self, name: str, url: str, *, http: Http, signer: Signer, cluster: Callable[[], str]) -> None:
+        self.name = name
+        self._url = url
+        self._http = http
+        self._signer = signer
+        self._cluster = cluster
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float,
+        query: Mapping[str, Any] | None = None,
+        document: Any = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send one call and return its 2xx or 304 answer.
+
+        `document` is sent as JSON, `body` as it is. Raises the `Problem` the other side answered with,
+        `NotSent` when nothing was sent, `NoAnswer` for everything else.
+        """
+        data = body if document is None else json.dumps(document, separators=(",", ":")).encode()
+        target = path + ("?" + urlencode(query) if query else "")
+        signed = self._signer.headers(self.name, method, target, self._cluster(), data)
+        extra = {TIMEOUT_HEADER: str(int(timeout_s * 1000))} | dict(headers or {})
+        answer = self._http.send(Request(self.name, self._url, method, target, signed | extra, data, timeout_s))
+        if answer.status < 300 or answer.status == 304:
+            return answer
+        problem = parse(answer.body)
+        if problem is None:
+            raise NoAnswer(f"{self.name} answered {answer.status} with something that is not ours")
+        raise problem

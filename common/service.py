@@ -1,0 +1,52 @@
+"""What a service hands to whoever runs it: its Flask app, its lanes, its loops and tickers, and how to stop it.
+
+`serve.py` runs it with threads and a socket, the simulator with greenlets and neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flask import Flask
+
+PUBLIC_BODY_BYTES_MAX = 64 * 1024
+INTERNAL_BODY_BYTES_MAX = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A bounded pool of workers of its own, so that a stuck kind of request never starves the others."""
+
+    workers: int
+    waiting_max: int
+    body_bytes_max: int
+
+
+@dataclass(frozen=True)
+class Ticker:
+    """Something to do again and again, `interval_s` after it last ended."""
+
+    name: str
+    interval_s: float
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Service:
+    """One node, built but not running."""
+
+    flask: Flask
+    lanes: Mapping[str, Lane]
+    lane_of: Callable[[str, str], str]  # (method, path) -> name of a lane
+    tickers: Sequence[Ticker] = ()
+    loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # name -> runs until `stop`
+    stop: Callable[[], None] = lambda: None  # end the loops, give back leases
+    close: Callable[[], None] = lambda: None  # after the last request: close files
+
+
+def service_of(app: Flask) -> Service:
+    """Return the service that `create_app` put into a Flask app."""
+    service = app.extensions["bazar"]
+    assert isinstance(service, Service)
+    return service

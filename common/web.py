@@ -1,0 +1,194 @@
+"""`new_app()`: a Flask app whose every answer keeps the public rules.
+
+Errors are problem+json, nothing is a 500, bodies are bounded and strict JSON, internal calls are checked
+before a route sees them, and `/livez`, `/readyz`, `/metrics` are there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, generate_latest
+from werkzeug.exceptions import HTTPException
+
+from common.auth import CLUSTER, Signer
+from common.clock import Clock
+from common.errors import MEDIA_TYPE, Problem
+from common.peer import TIMEOUT_HEADER
+from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX
+
+log = logging.getLogger("bazar")
+
+OPEN_PATHS = ("/livez", "/readyz", "/metrics")
+HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a node can answer reads and writes, and if not, why."""
+
+    reads: bool
+    writes: bool
+    why: str
+
+
+def new_app(
+    name: str,
+    *,
+    clock: Clock,
+    signer: Signer,
+    cluster: Callable[[], str],
+    internal: Callable[[str], bool],
+    readiness: Callable[[], Readiness],
+    registry: CollectorRegistry,
+) -> Flask:
+    """Return an app with the rules in and no routes yet.
+
+    `internal(path)` says which paths take signed calls only; `cluster()` is this node's cluster id, or "" while
+    it knows none. A checked call finds its sender in `g.sender`.
+    """
+    app = Flask(name, static_folder=None)
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+
+    @app.before_request
+    def check_call() -> None:
+        guarded = internal(request.path)
+        request.max_content_length = INTERNAL_BODY_BYTES_MAX if guarded else PUBLIC_BODY_BYTES_MAX
+        if guarded:
+            # The raw target as it was sent, not Werkzeug's decoded path: that is what the signature covers.
+            g.sender = signer.check(request.headers, request.method, raw_target(), request.get_data())
+            _same_cluster(request.headers.get(CLUSTER, ""), cluster())
+            g.until = clock.now() + _timeout_s()
+
+    @app.after_request
+    def label(response: Response) -> Response:
+        response.headers.setdefault("Cache-Control", "no-store")
+        if internal(request.path):
+            response.headers[CLUSTER] = cluster()
+        return response
+
+    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(HTTPException, _http_problem)
+    app.register_error_handler(Exception, _unexpected)
+    _health(app, readiness, registry)
+    return app
+
+
+def raw_target() -> str:
+    """Return the request's path with its query as they came over the wire."""
+    raw = request.environ.get("RAW_URI")
+    return str(raw) if raw is not None else request.full_path.rstrip("?")
+
+
+def _same_cluster(theirs: str, ours: str) -> None:
+    if theirs and ours and theirs != ours:
+        raise Problem("foreign-cluster", f"the caller belongs to cluster {theirs}, this node to {ours}")
+
+
+def _timeout_s() -> float:
+    text = request.headers.get(TIMEOUT_HEADER, "")
+    return int(text) / 1000 if text.isdecimal() and len(text) < 9 else 1.0
+
+
+def problem_response(problem: Problem) -> Response:
+    """Write a problem as an answer."""
+    response = Response(json.dumps(problem.body()), problem.status, content_type=MEDIA_TYPE)
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.code == "unauthorized":
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _http_problem(error: HTTPException) -> Response:
+    code = HTTP_CODES.get(error.code or 400, "invalid-request")
+    if error.code is not None and error.code < 400 and error.response is None:
+        return error.get_response()  # type: ignore[return-value]  # a redirect
+    details = {
+        "not-found": f"nothing lives at {request.path}",
+        "method-not-allowed": f"{request.path} does not take {request.method}",
+        "too-large": f"a body holds at most {request.max_content_length or 0} bytes",
+    }
+    response = problem_response(Problem(code, details.get(code) or str(error.description)))
+    for header, value in error.get_headers():
+        if header == "Allow":
+            response.headers[header] = value
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    """Log what we did not foresee, and say honestly whether the client may just try again."""
+    log.exception("unexpected error in %s %s", request.method, request.path, exc_info=error)
+    if request.method in ("GET", "HEAD"):
+        return problem_response(Problem("unavailable", "an unexpected error; it has been logged"))
+    key = request.headers.get("Idempotency-Key")
+    return problem_response(
+        Problem("outcome-unknown", "an unexpected error; ask again with the same key", idempotency_key=key)
+    )
+
+
+def _health(app: Flask, readiness: Callable[[], Readiness], registry: CollectorRegistry) -> None:
+    @app.get("/livez")
+    def livez() -> dict[str, bool]:
+        return {"alive": True}
+
+    @app.get("/readyz")
+    def readyz() -> tuple[dict[str, Any], int]:
+        ready = readiness()
+        return {"reads": ready.reads, "writes": ready.writes, "why": ready.why}, 200 if ready.reads else 503
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Write a document as compact JSON, UTF-8 as it is."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, status, content_type="application/json", headers=dict(headers or {}))
+
+
+def json_body(*, optional: bool = False) -> dict[str, Any]:
+    """Return the request's body, a JSON object whatever its Content-Type; an absent one is {} when optional."""
+    raw = request.get_data()
+    if optional and not raw.strip():
+        return {}
+    try:
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise Problem("invalid-request", "the body is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise Problem("invalid-request", f"the body is not JSON: {str(error)[:200]}") from None
+    if not isinstance(document, dict):
+        raise Problem("invalid-request", "the body must be a JSON object")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a member stands in it twice")
+    return document
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def query(allowed: Collection[str]) -> dict[str, str]:
+    """Return the query parameters; raise `invalid-request` for one not in `allowed` or given twice."""
+    found: dict[str, str] = {}
+    for name, values in request.args.lists():
+        if name not in allowed:
+            known = ", ".join(sorted(allowed)) or "none"
+            raise Problem("invalid-request", f"{name[:100]}: no such parameter here (known: {known})")
+        if len(values) > 1:
+            raise Problem("invalid-request", f"{name}: given twice")
+        found[name] = values[0]
+    return found
