@@ -1,4 +1,4 @@
-"""The clock a service is given: durations for leases and deadlines, and the date for what people read.
+"""The clock a service is given: durations for leases and deadlines, the date for what people read.
 
 Law: only durations cross processes, never readings of this clock.
 """
@@ -14,14 +14,14 @@ class Clock(Protocol):
     """Time as a service sees it."""
 
     def now(self) -> float:
-        """Return seconds on a clock that never jumps and keeps counting while the machine sleeps."""
+        """Return seconds on a clock that never jumps and counts on while the machine sleeps."""
 
     def wall(self) -> datetime:
         """Return the date and time, UTC."""
 
 
 class SystemClock:
-    """CLOCK_BOOTTIME where there is one (a suspended machine must not keep its leases), else monotonic."""
+    """CLOCK_BOOTTIME where there is one, else monotonic: a suspended machine keeps no leases."""
 
     def __init__(self) -> None:
         self._id = getattr(time, "CLOCK_BOOTTIME", None)

@@ -1,7 +1,7 @@
 """Every error that crosses a wire: one table of code, status and title, used in both directions.
 
-A server raises `Problem`; `web.py` turns it into RFC 9457 `application/problem+json`; `peer.py` raises
-the very same `Problem` at the caller.
+A server raises `Problem`; it is sent as RFC 9457 `application/problem+json`; `peer.py` raises the
+very same `Problem` at the caller.
 """
 
 from __future__ import annotations
@@ -55,6 +55,26 @@ class Problem(Exception):
         """Return the problem document (RFC 9457, section 3)."""
         head = {"type": "about:blank", "title": self.title, "status": self.status}
         return head | {"code": self.code, "detail": self.detail} | self.members
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that belong to the document."""
+        headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
+        if self.code == "unauthorized":
+            headers["WWW-Authenticate"] = "Bearer"
+        return headers
+
+
+def unexpected(method: str, key: str | None) -> Problem:
+    """Return what to answer when something failed that nobody foresaw.
+
+    A read may just be tried again; of anything else nobody can say whether it happened.
+    """
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return Problem("unavailable", "an unexpected error; it has been logged")
+    detail = "an unexpected error; ask again with the same key"
+    return Problem("outcome-unknown", detail, idempotency_key=key)
 
 
 def parse(body: bytes) -> Problem | None:

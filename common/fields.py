@@ -1,13 +1,14 @@
 """What a well-formed field is: ids, titles, authors, topics, prices, quantities, pages, keys.
 
-One place, used by the public API and by the importer. Every refusal is `invalid-request` naming its field.
+One place, used by the public API and by the importer. Every refusal is `invalid-request` and names
+its field.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from common.errors import Problem
@@ -28,6 +29,7 @@ BASKET_LINES_MAX = 100
 KEY_CHARS_MAX = 255
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
 
+_LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _BLANKS = re.compile(r"\s+")
@@ -56,6 +58,8 @@ def text(field: str, value: Any, chars_max: int) -> str:
     """Return a line of text, NFC, blanks (newlines too) collapsed; it must not be empty."""
     if not isinstance(value, str):
         raise invalid(field, "must be a string")
+    if len(value) > 4 * chars_max:  # before NFC, which is quadratic in a long run of accents
+        raise invalid(field, f"at most {chars_max} characters, this has {len(value)}")
     line = _BLANKS.sub(" ", unicodedata.normalize("NFC", value)).strip()
     if not line:
         raise invalid(field, "must not be empty")
@@ -78,7 +82,10 @@ def texts(field: str, value: Any, chars_max: int, items_max: int, items_min: int
 def topics(value: Any) -> list[str]:
     """Return topics as spelled, the first spelling of each once."""
     spelled = texts("topics", value, TOPIC_CHARS_MAX, TOPICS_MAX, items_min=1)
-    return list({topic_key(topic): topic for topic in reversed(spelled)}.values())[::-1]
+    first: dict[str, str] = {}
+    for topic in spelled:
+        first.setdefault(topic_key(topic), topic)
+    return list(first.values())
 
 
 def integer(field: str, value: Any, low: int, high: int) -> int:
@@ -94,11 +101,12 @@ def known(body: Mapping[str, Any], allowed: Collection[str]) -> None:
     """Raise unless every member of the body is one we know."""
     for name in body:
         if name not in allowed:
-            raise invalid(name[:100], f"no such field here (known: {', '.join(sorted(allowed)) or 'none'})")
+            fields = ", ".join(sorted(allowed)) or "none"
+            raise invalid(name[:100], f"no such field here (known: {fields})")
 
 
 def book(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked fields of a new book: title, authors, topics, price_cents, quantity, and sku or None."""
+    """Return the checked fields of a new book: all of them, `sku` None when it has none."""
     known(body, ("title", "authors", "topics", "price_cents", "quantity", "sku"))
     for name in ("title", "authors", "topics", "price_cents", "quantity"):
         if name not in body:
@@ -115,9 +123,9 @@ def book(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked fields of an edit: any of title, authors, topics, price_cents, and a reason."""
+    """Return the checked fields of an edit: any but quantity and sku, and a reason."""
     known(body, ("title", "authors", "topics", "price_cents", "reason"))
-    checks = {
+    checks: dict[str, Callable[[Any], Any]] = {
         "title": lambda value: text("title", value, TITLE_CHARS_MAX),
         "authors": lambda value: texts("authors", value, AUTHOR_CHARS_MAX, AUTHORS_MAX),
         "topics": topics,
@@ -125,7 +133,9 @@ def changes(body: Mapping[str, Any]) -> dict[str, Any]:
         "reason": lambda value: text("reason", value, REASON_CHARS_MAX),
     }
     if not set(body) - {"reason"}:
-        raise Problem("invalid-request", "nothing to change: give title, authors, topics or price_cents")
+        raise Problem(
+            "invalid-request", "nothing to change: give title, authors, topics or price_cents"
+        )
     return {name: checks[name](value) for name, value in body.items()}
 
 
@@ -167,7 +177,7 @@ def limit(value: str | None) -> int:
     """Return a page's length."""
     if value is None:
         return LIMIT_DEFAULT
-    if not value.isascii() or not value.isdecimal() or len(value) > 4 or not 1 <= int(value) <= LIMIT_MAX:
+    if not _LIMIT.fullmatch(value) or not 1 <= int(value) <= LIMIT_MAX:
         raise invalid("limit", f"must be 1 to {LIMIT_MAX}")
     return int(value)
 

@@ -1,7 +1,8 @@
 """One remote service: signed calls with a timeout, and typed errors.
 
-`Http` is the one send port: `requests` implements it here, the simulator elsewhere. Law: `NotSent` is raised
-only when not a byte of the request can have reached the other side; whatever else goes wrong is `NoAnswer`.
+`Http` is the one send port: `requests` implements it here, the simulator elsewhere. Law: `NotSent`
+is raised only when not a byte of the request can have reached the other side; whatever else goes
+wrong is `NoAnswer`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import requests.adapters
 import urllib3.exceptions
 
 from common.auth import Signer
-from common.errors import Problem, parse
+from common.errors import parse
 
 CONNECT_TIMEOUT_S = 1.0
 TIMEOUT_HEADER = "Bazar-Timeout-Ms"
@@ -77,7 +78,7 @@ class RequestsHttp:
 
     def __init__(self, pool_connections: int = 64) -> None:
         self._session = requests.Session()
-        self._session.trust_env = False  # proxies are not for calls inside the cluster; 140 us a call
+        self._session.trust_env = False  # proxies are not for calls inside the cluster
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=pool_connections)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -85,20 +86,28 @@ class RequestsHttp:
     def send(self, request: Request) -> Response:
         timeout = (min(CONNECT_TIMEOUT_S, request.timeout_s), request.timeout_s)
         try:
-            answer = self._session.request(
-                request.method, request.url + request.target, headers=dict(request.headers),
-                data=request.body or None, timeout=timeout, allow_redirects=False,
-            )  # fmt: skip
+            answer = self._session.send(_prepared(request), timeout=timeout, allow_redirects=False)
         except requests.ConnectionError as error:
-            raise (NotSent if _never_connected(error) else NoAnswer)(f"{request.to}: {error}") from error
+            kind = NotSent if _never_connected(error) else NoAnswer
+            raise kind(f"{request.to}: {error}") from error
         except requests.RequestException as error:
             raise NoAnswer(f"{request.to}: {error}") from error
         lowered = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, lowered, answer.content)
 
 
+def _prepared(request: Request) -> requests.PreparedRequest:
+    prepared = requests.PreparedRequest()
+    headers = dict(request.headers)
+    prepared.prepare(request.method, request.url, headers=headers, data=request.body or None)
+    # After `prepare`, which would tidy the target up (`/orders/..` becomes `/`): the signature
+    # covers it as it is.
+    prepared.url = request.url + request.target
+    return prepared
+
+
 def _never_connected(error: requests.ConnectionError) -> bool:
-    """Tell whether the connection was never made (urllib3 says so with `NewConnectionError` or a connect timeout)."""
+    """Tell whether the connection was never made: urllib3 has errors of its own for that."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(
         reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
@@ -108,7 +117,9 @@ def _never_connected(error: requests.ConnectionError) -> bool:
 class Peer:
     """A node of the cluster as another one calls it."""
 
-    def __init__(self, name: str, url: str, *, http: Http, signer: Signer, cluster: Callable[[], str]) -> None:
+    def __init__(
+        self, name: str, url: str, *, http: Http, signer: Signer, cluster: Callable[[], str]
+    ) -> None:
         self.name = name
         self._url = url
         self._http = http
@@ -128,14 +139,17 @@ class Peer:
     ) -> Response:
         """Send one call and return its 2xx or 304 answer.
 
-        `document` is sent as JSON, `body` as it is. Raises the `Problem` the other side answered with,
-        `NotSent` when nothing was sent, `NoAnswer` for everything else.
+        `document` is sent as JSON, `body` and `path` (percent-encoded) as they are. Raises the
+        `Problem` the other side answered with, `NotSent` when nothing was sent, `NoAnswer` for
+        everything else.
         """
         data = body if document is None else json.dumps(document, separators=(",", ":")).encode()
         target = path + ("?" + urlencode(query) if query else "")
         signed = self._signer.headers(self.name, method, target, self._cluster(), data)
         extra = {TIMEOUT_HEADER: str(int(timeout_s * 1000))} | dict(headers or {})
-        answer = self._http.send(Request(self.name, self._url, method, target, signed | extra, data, timeout_s))
+        answer = self._http.send(
+            Request(self.name, self._url, method, target, signed | extra, data, timeout_s)
+        )
         if answer.status < 300 or answer.status == 304:
             return answer
         problem = parse(answer.body)

@@ -1,4 +1,4 @@
-"""What a service hands to whoever runs it: its Flask app, its lanes, its loops and tickers, and how to stop it.
+"""What a service hands to whoever runs it: its Flask app, lanes, tickers, loops, and its end.
 
 `serve.py` runs it with threads and a socket, the simulator with greenlets and neither.
 """
@@ -14,9 +14,13 @@ PUBLIC_BODY_BYTES_MAX = 64 * 1024
 INTERNAL_BODY_BYTES_MAX = 16 * 1024 * 1024
 
 
+class StartRefused(Exception):
+    """Raised by `create_app`: this node must not start as things are; the message says why."""
+
+
 @dataclass(frozen=True)
 class Lane:
-    """A bounded pool of workers of its own, so that a stuck kind of request never starves the others."""
+    """A bounded pool of workers of its own: a stuck kind of request never starves the others."""
 
     workers: int
     waiting_max: int
@@ -40,7 +44,7 @@ class Service:
     lanes: Mapping[str, Lane]
     lane_of: Callable[[str, str], str]  # (method, path) -> name of a lane
     tickers: Sequence[Ticker] = ()
-    loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # name -> runs until `stop`
+    loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # each until `stop`
     stop: Callable[[], None] = lambda: None  # end the loops, give back leases
     close: Callable[[], None] = lambda: None  # after the last request: close files
 

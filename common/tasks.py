@@ -1,4 +1,4 @@
-"""How a service waits and does several things at once: a port, so that a simulator can own every wait."""
+"""How a service waits, and does several things at once: a port, so a simulator can own it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`new_app()`: a Flask app whose every answer keeps the public rules.
 
-Errors are problem+json, nothing is a 500, bodies are bounded and strict JSON, internal calls are checked
-before a route sees them, and `/livez`, `/readyz`, `/metrics` are there.
+Errors are problem+json, nothing is a 500, bodies are bounded and strict JSON, internal calls are
+checked before a route sees them, and `/livez`, `/readyz`, `/metrics` are there.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flask import Flask, Response, g, request
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from werkzeug.exceptions import HTTPException
 
 from common.auth import CLUSTER, Signer
 from common.clock import Clock
-from common.errors import MEDIA_TYPE, Problem
+from common.errors import Problem, unexpected
 from common.peer import TIMEOUT_HEADER
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX
 
@@ -49,8 +49,9 @@ def new_app(
 ) -> Flask:
     """Return an app with the rules in and no routes yet.
 
-    `internal(path)` says which paths take signed calls only; `cluster()` is this node's cluster id, or "" while
-    it knows none. A checked call finds its sender in `g.sender`.
+    `internal(path)` says which paths take signed calls only; `cluster()` is this node's cluster id,
+    or "" while it knows none. A checked call finds its sender in `g.sender`, and in `g.until` when
+    its caller stops waiting.
     """
     app = Flask(name, static_folder=None)
     app.url_map.merge_slashes = False
@@ -61,8 +62,9 @@ def new_app(
         guarded = internal(request.path)
         request.max_content_length = INTERNAL_BODY_BYTES_MAX if guarded else PUBLIC_BODY_BYTES_MAX
         if guarded:
-            # The raw target as it was sent, not Werkzeug's decoded path: that is what the signature covers.
-            g.sender = signer.check(request.headers, request.method, raw_target(), request.get_data())
+            # The signature covers the target as it was sent, not Werkzeug's decoded path.
+            body = request.get_data()
+            g.sender = signer.check(request.headers, request.method, raw_target(), body)
             _same_cluster(request.headers.get(CLUSTER, ""), cluster())
             g.until = clock.now() + _timeout_s()
 
@@ -88,7 +90,8 @@ def raw_target() -> str:
 
 def _same_cluster(theirs: str, ours: str) -> None:
     if theirs and ours and theirs != ours:
-        raise Problem("foreign-cluster", f"the caller belongs to cluster {theirs}, this node to {ours}")
+        detail = f"the caller belongs to cluster {theirs}, this node to {ours}"
+        raise Problem("foreign-cluster", detail)
 
 
 def _timeout_s() -> float:
@@ -98,12 +101,7 @@ def _timeout_s() -> float:
 
 def problem_response(problem: Problem) -> Response:
     """Write a problem as an answer."""
-    response = Response(json.dumps(problem.body()), problem.status, content_type=MEDIA_TYPE)
-    if problem.retry_after_s is not None:
-        response.headers["Retry-After"] = str(problem.retry_after_s)
-    if problem.code == "unauthorized":
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    return Response(json.dumps(problem.body()), problem.status, headers=problem.headers())
 
 
 def _http_problem(error: HTTPException) -> Response:
@@ -123,14 +121,9 @@ def _http_problem(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    """Log what we did not foresee, and say honestly whether the client may just try again."""
+    """Log what nobody foresaw, and say honestly whether the client may just try again."""
     log.exception("unexpected error in %s %s", request.method, request.path, exc_info=error)
-    if request.method in ("GET", "HEAD"):
-        return problem_response(Problem("unavailable", "an unexpected error; it has been logged"))
-    key = request.headers.get("Idempotency-Key")
-    return problem_response(
-        Problem("outcome-unknown", "an unexpected error; ask again with the same key", idempotency_key=key)
-    )
+    return problem_response(unexpected(request.method, request.headers.get("Idempotency-Key")))
 
 
 def _health(app: Flask, readiness: Callable[[], Readiness], registry: CollectorRegistry) -> None:
@@ -141,26 +134,29 @@ def _health(app: Flask, readiness: Callable[[], Readiness], registry: CollectorR
     @app.get("/readyz")
     def readyz() -> tuple[dict[str, Any], int]:
         ready = readiness()
-        return {"reads": ready.reads, "writes": ready.writes, "why": ready.why}, 200 if ready.reads else 503
+        return asdict(ready), 200 if ready.reads else 503
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_answer(
+    document: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """Write a document as compact JSON, UTF-8 as it is."""
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return Response(text, status, content_type="application/json", headers=dict(headers or {}))
 
 
 def json_body(*, optional: bool = False) -> dict[str, Any]:
-    """Return the request's body, a JSON object whatever its Content-Type; an absent one is {} when optional."""
+    """Return the body, a JSON object whatever its Content-Type; an absent one is {} if optional."""
     raw = request.get_data()
     if optional and not raw.strip():
         return {}
     try:
-        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        text = raw.decode("utf-8")
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise Problem("invalid-request", "the body is not UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -182,12 +178,13 @@ def _no_constant(name: str) -> None:
 
 
 def query(allowed: Collection[str]) -> dict[str, str]:
-    """Return the query parameters; raise `invalid-request` for one not in `allowed` or given twice."""
+    """Return the query parameters; raise `invalid-request` for one unknown or given twice."""
     found: dict[str, str] = {}
     for name, values in request.args.lists():
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
-            raise Problem("invalid-request", f"{name[:100]}: no such parameter here (known: {known})")
+            detail = f"{name[:100]}: no such parameter here (known: {known})"
+            raise Problem("invalid-request", detail)
         if len(values) > 1:
             raise Problem("invalid-request", f"{name}: given twice")
         found[name] = values[0]

@@ -1,0 +1,131 @@
+"""The catalog's composition root: everything is wired here, nothing runs yet."""
+
+from __future__ import annotations
+
+from random import Random
+
+from flask import Flask
+from prometheus_client import CollectorRegistry, Gauge
+
+from catalog import bookfile
+from catalog.model import Operation
+from catalog.node import Node
+from catalog.recovery import Recovery
+from catalog.replication import LEADING
+from catalog.routes import add_reads, add_replication, add_writes
+from catalog.sessions import HEARTBEAT_S
+from catalog.snapshots import Snapshots
+from catalog.transport import Transport
+from catalog.writer import Writer
+from common.auth import Signer
+from common.clock import Clock
+from common.config import Settings
+from common.errors import Problem
+from common.peer import Http, Peer
+from common.service import (
+    INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX, Lane, Service, StartRefused, Ticker,
+)  # fmt: skip
+from common.tasks import Tasks
+from common.web import OPEN_PATHS, new_app
+
+SEED_KEY = "seed"
+SEED_WAIT_S = 1.0
+
+LANES = {
+    "reads": Lane(workers=16, waiting_max=512, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
+    "writes": Lane(workers=96, waiting_max=512, body_bytes_max=INTERNAL_BODY_BYTES_MAX),
+    "replication": Lane(workers=6, waiting_max=64, body_bytes_max=INTERNAL_BODY_BYTES_MAX),
+    "sessions": Lane(workers=4, waiting_max=64, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
+}
+
+
+def lane_of(method: str, path: str) -> str:
+    """Name the lane of a request."""
+    if path.startswith("/replication/"):
+        return "replication"
+    if path.startswith("/sessions"):
+        return "sessions"
+    return "writes" if path == "/operations" else "reads"
+
+
+def create_app(
+    settings: Settings, *, clock: Clock, http: Http, tasks: Tasks, random: Random
+) -> Flask:
+    """Build one catalog node; raise `StartRefused` when its disk cannot be used."""
+    first = next(iter(settings.catalogs))
+    other = next(name for name in settings.catalogs if name != settings.node)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    seed = _read_seed(settings)
+    node = Node(
+        settings.node, other, settings.data_dir, settings.cache_lease_s, clock=clock, random=random
+    )
+    signer = Signer(settings.node, settings.cluster_secret)
+
+    def peer(name: str, url: str) -> Peer:
+        return Peer(name, url, http=http, signer=signer, cluster=lambda: node.record.cluster)
+
+    frontends = {name: peer(name, url) for name, url in settings.frontends.items()}
+    transport = Transport(peer(other, settings.catalogs[other]), frontends)
+    writer = Writer(node, transport, tasks)
+    recovery = Recovery(node, transport, first=first, folder=settings.data_dir)
+    snapshots = Snapshots(node, settings.data_dir)
+
+    def tick() -> None:
+        recovery.tick()
+        if node.status == LEADING and node.end().seq == 0:
+            _open_shop(writer, Operation(SEED_KEY, "import", {"rows": seed}), clock)
+
+    def close() -> None:
+        snapshots.discard()
+        node.close()
+
+    registry = CollectorRegistry()
+    _gauges(registry, node, writer)
+    app = new_app(
+        "catalog", clock=clock, signer=signer, cluster=lambda: node.record.cluster,
+        internal=lambda path: path not in OPEN_PATHS, readiness=node.readiness, registry=registry,
+    )  # fmt: skip
+    add_reads(app, node)
+    add_writes(app, node, writer)
+    add_replication(app, node, snapshots)
+    app.extensions["bazar.node"] = node
+    app.extensions["bazar"] = Service(
+        app, LANES, lane_of, [Ticker("recovery", HEARTBEAT_S, tick)], {"writer": writer.run},
+        writer.stop, close,
+    )  # fmt: skip
+    return app
+
+
+def _read_seed(settings: Settings) -> list[dict[str, object]]:
+    if settings.seed_file is None:
+        return []
+    try:
+        return bookfile.read_books(settings.seed_file)
+    except ValueError as error:
+        raise StartRefused(
+            f"the seed catalogue {settings.seed_file} is not usable: {error}"
+        ) from error
+
+
+def _open_shop(writer: Writer, seed: Operation, clock: Clock) -> None:
+    """Write entry 1. A log that holds it is never seeded again."""
+    try:
+        writer.submit(seed, clock.now() + SEED_WAIT_S)
+    except Problem:
+        return  # the replica is away: the next tick tries again
+
+
+def _gauges(registry: CollectorRegistry, node: Node, writer: Writer) -> None:
+    def gauge(name: str, text: str) -> Gauge:
+        return Gauge(f"bazar_catalog_{name}", text, registry=registry)
+
+    gauge("epoch", "epoch this disk is in").set_function(lambda: node.epoch)
+    gauge("seq", "last entry applied").set_function(lambda: node.end().seq)
+    gauge("leads", "1 while this node leads").set_function(lambda: float(node.leads))
+    gauge("peer_following", "1 while the replica is in sync").set_function(
+        lambda: float(node.peer_following)
+    )
+    gauge("queued", "operations waiting for the writer").set_function(lambda: writer.queued)
+    gauge("sessions", "cache leases granted").set_function(
+        lambda: len(node.sessions.alive(node.clock.now()))
+    )

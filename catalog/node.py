@@ -1,0 +1,219 @@
+"""One catalog node: its files, its role, the right to answer, and every read.
+
+Law: `lock` guards the role, the promises and, except while this node leads, the database's writer connection (the
+leader's writer task owns it then). It is never held over a call. A read notes the epoch before it opens its snapshot.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import apsw
+
+from catalog import store
+from catalog.model import SCHEMA_VERSION, Entry, Outcome
+from catalog.record import NodeRecord
+from catalog.replication import LEADING, RECOVERING, REFUSING, SERVING, View
+from catalog.sessions import Sessions
+from common.clock import Clock
+from common.database import Corrupt, Database, move_aside
+from common.errors import Problem
+from common.position import Position
+from common.service import StartRefused
+from common.tasks import Event
+from common.web import Readiness
+
+log = logging.getLogger("bazar")
+
+SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+
+
+class Halted(Exception):
+    """This process must end: what its disk holds is no longer known. A restart verifies it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer with what it is true of."""
+
+    document: Any
+    epoch: int
+    as_of: int
+
+
+class Node:
+    """State and role of one catalog node. Others change the role only through its methods."""
+
+    def __init__(
+        self, name: str, peer: str, folder: Path, lease_s: float, *, clock: Clock, random: Random
+    ) -> None:
+        self.name, self.peer = name, peer
+        self.clock = clock
+        self.random = random
+        self.lease_s = lease_s
+        self.lock = threading.RLock()
+        self.record = _open_record(folder / "node.db", random)
+        self.db = self._open_catalog(folder / "catalog.db")
+        if not self.record.cluster and self.end().seq:
+            raise StartRefused(
+                f"{folder} has a catalog.db whose node.db is lost: put it back, or empty the folder and this"
+                " node refills itself from the other catalog"
+            )
+        self.sessions = Sessions(threading.Lock(), lease_s)
+        self.status = RECOVERING
+        self.why = "starting"
+        self.checked = False
+        self.adopted: Entry | None = None  # found prepared by a leader; not yet committed
+        self.peer_following = False
+        self.halted: str | None = None
+        self.role_changed: list[Event] = []  # raised when the role changes or the node halts
+        self.writing = False  # the writer task has a transaction open
+        self.started_at = clock.now()
+        self.no_commit_before = 0.0  # a leader's first visible commit comes after every older lease
+
+    def _open_catalog(self, path: Path) -> Database:
+        try:
+            return Database(path, SCHEMA, SCHEMA_VERSION)
+        except Corrupt as error:
+            aside = move_aside(path)
+            log.error(
+                "%s; moved to %s: this disk will be refilled from the peer", error, aside.name
+            )
+            self.record.become_new_disk(self.record.cluster)
+            return Database(path, SCHEMA, SCHEMA_VERSION)
+
+    # --- role ---
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch this disk is in (0: none yet)."""
+        return self.record.record.epoch if self.record.record else 0
+
+    @property
+    def leader(self) -> str | None:
+        """Return the name of the leader as this node knows it."""
+        return self.record.record.leader if self.record.record else None
+
+    @property
+    def leads(self) -> bool:
+        """Tell whether this node is the leader now."""
+        return self.status == LEADING
+
+    def become(self, status: str, why: str) -> None:
+        """Change the role."""
+        with self.lock:
+            changed = (status, why) != (self.status, self.why)
+            self.status, self.why = status, why
+        if changed:
+            level = logging.ERROR if status == REFUSING else logging.INFO
+            log.log(level, "%s: %s (epoch %d)", status, why, self.epoch)
+        for event in self.role_changed:
+            event.set()
+
+    def halt(self, why: str) -> None:
+        """Stop answering and end the process: the disk can no longer be trusted until it is verified."""
+        self.halted = why
+        self.become(REFUSING, why)
+
+    def view(self) -> View:
+        """Describe this node to its peer."""
+        with self.lock, self.db.read() as db:
+            prepared = store.prepared(db)
+            record = self.record
+            return View(
+                node=self.name, disk=record.disk, cluster=record.cluster, record=record.record,
+                promise=record.promise, end=store.end(db), prepared=prepared and prepared.position,
+                schema=SCHEMA_VERSION, status=self.status, checked=self.checked,
+            )  # fmt: skip
+
+    def write(self, change: Callable[[apsw.Connection], None]) -> None:
+        """Run a change in one transaction on the writer's connection; the caller holds `lock` and does not lead."""
+        with guard(self), self.db.writer as db:
+            change(db)
+
+    # --- reads ---
+
+    def read(self, key: str, query: Callable[[apsw.Connection], Any]) -> Reading:
+        """Answer a query about `key` from one moment; raise `dirty` or `unavailable` when this node may not."""
+        epoch = self.may_answer()
+        with self.db.read() as db:
+            if store.is_dirty(db, key):
+                raise Problem("dirty", f"a write to {key} is under way", leader=self.leader)
+            as_of = store.end(db).seq
+            if as_of == 0:
+                raise Problem(
+                    "unavailable", "the shop has not opened yet: its first entry is missing"
+                )
+            return Reading(query(db), epoch, as_of)
+
+    def may_answer(self) -> int:
+        """Return the epoch to label an answer with; raise `unavailable` when there is no right to answer."""
+        with self.lock:
+            if self.status not in SERVING:
+                raise Problem("unavailable", f"{self.name} is {self.status}: {self.why}")
+            return self.epoch
+
+    def outcome(self, key: str) -> Outcome | None:
+        """Return the committed outcome of an idempotency key."""
+        with self.db.read() as db:
+            return store.outcome(db, key)
+
+    def end(self) -> Position:
+        """Return the position of the last entry applied."""
+        with self.db.read() as db:
+            return store.end(db)
+
+    def digest(self) -> tuple[Position, str]:
+        """Return the position and hash of the tables at one moment."""
+        with self.db.read() as db:
+            return store.end(db), store.digest(db)
+
+    def readiness(self) -> Readiness:
+        """Tell what this node can do, for `/readyz`."""
+        reads = self.status in SERVING and self.end().seq > 0
+        writes = reads and self.leads and self.peer_following
+        why = f"{self.status}: {self.why}"
+        if self.leads and not self.peer_following:
+            why += f"; {self.peer} is not following, so nothing can be written"
+        return Readiness(reads, writes, why)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.db.close()
+        self.record.close()
+
+
+def _open_record(path: Path, random: Random) -> NodeRecord:
+    try:
+        return NodeRecord(path, random)
+    except Corrupt as error:
+        raise StartRefused(
+            f"{error}. It holds this node's promises, so it is not replaced by itself: if the other catalog has"
+            f" the data, empty the folder {path.parent} and start again, and this node refills itself from it"
+        ) from error
+
+
+class guard:  # noqa: N801  # reads as a statement: `with guard(node):`
+    """Halt the node when the disk fails in a way after which its contents are not known (fsync errors first of all)."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):
+            self._node.halt(f"the disk failed: {error}")
+            raise Halted(str(error)) from error
+        if isinstance(error, store.ChangesetConflict):
+            self._node.become(REFUSING, f"diverged: {error}")
+            raise Problem("diverged", str(error)) from error
+        if isinstance(error, apsw.FullError):
+            raise Problem("storage-failed", f"{self._node.name}: {error}") from error

@@ -1,0 +1,136 @@
+"""The operations waiting for the writer, and who waits for them.
+
+Law: an operation withdrawn while it is queued was never done; once it is taken into a batch its outcome can only
+be known or unknown, never refused.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from catalog.model import Operation, Outcome
+from common.errors import Problem
+from common.tasks import Event
+
+BATCH_OPERATIONS_MAX = 64
+BATCH_WEIGHT_MAX = 512  # rows: an import brings hundreds at once
+
+
+@dataclass
+class Ticket:
+    """One operation on its way, shared by everybody who sent its key."""
+
+    operation: Operation
+    fingerprint: str
+    done: Event
+    taken: bool = False
+    waiters: int = 0
+    result: Outcome | Problem | None = None
+
+    @property
+    def weight(self) -> int:
+        """Return about how many rows it changes."""
+        return max(1, len(self.operation.body.get("rows", ())))
+
+
+@dataclass
+class Queue:
+    """First come, first served; one ticket a key."""
+
+    event: Callable[[], Event]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _waiting: deque[Ticket] = field(default_factory=deque)
+    _by_key: dict[str, Ticket] = field(default_factory=dict)
+
+    def join(
+        self, operation: Operation, refusal: Callable[[], Problem | None]
+    ) -> tuple[Ticket, bool]:
+        """Wait behind the others, or with whoever sent this key before; return the ticket and whether it is ours.
+
+        `refusal()` is asked only for a new key. Raises its problem, or `idempotency-mismatch`.
+        """
+        fingerprint = operation.fingerprint
+        with self._lock:
+            ticket = self._by_key.get(operation.key)
+            first = ticket is None
+            if ticket is None:
+                if problem := refusal():
+                    raise problem
+                ticket = Ticket(operation, fingerprint, self.event())
+                self._by_key[operation.key] = ticket
+                self._waiting.append(ticket)
+            elif ticket.fingerprint != fingerprint:
+                raise mismatch(operation.key)
+            ticket.waiters += 1
+            return ticket, first
+
+    def leave(self, ticket: Ticket, first: bool) -> Outcome:
+        """Stop waiting: return the outcome, or raise what can honestly be said without one."""
+        with self._lock:
+            ticket.waiters -= 1
+            result = ticket.result
+            if result is None and not ticket.taken and not ticket.waiters:
+                self._waiting.remove(ticket)
+                del self._by_key[ticket.operation.key]
+                result = Problem(
+                    "writes-unavailable", "its turn did not come in time; nothing was done"
+                )
+        if isinstance(result, Outcome):
+            return result
+        raise result or still_running(ticket.operation.key, first)
+
+    def take(self) -> list[Ticket]:
+        """Take the next batch; its operations can no longer be refused."""
+        batch: list[Ticket] = []
+        weight = 0
+        with self._lock:
+            while self._waiting and len(batch) < BATCH_OPERATIONS_MAX:
+                weight += self._waiting[0].weight
+                if batch and weight > BATCH_WEIGHT_MAX:
+                    break
+                ticket = self._waiting.popleft()
+                ticket.taken = True
+                batch.append(ticket)
+        return batch
+
+    def settle(self, ticket: Ticket, result: Outcome | Problem) -> None:
+        """Give everybody who waits for an operation its result."""
+        with self._lock:
+            ticket.result = result
+            self._by_key.pop(ticket.operation.key, None)
+        ticket.done.set()
+
+    def refuse_waiting(self, why: Callable[[], Problem]) -> None:
+        """Withdraw and refuse all that is queued."""
+        with self._lock:
+            refused: Iterable[Ticket] = list(self._waiting)
+            self._waiting.clear()
+        for ticket in refused:
+            self.settle(ticket, why())
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+def mismatch(key: str) -> Problem:
+    """Return the refusal of a key that was used for something else."""
+    return Problem(
+        "idempotency-mismatch", f"the key {key} was used for another request", idempotency_key=key
+    )
+
+
+def unknown(key: str) -> Problem:
+    """Return the answer for an operation whose end is not known yet."""
+    return Problem("outcome-unknown", "ask again with this key", idempotency_key=key)
+
+
+def still_running(key: str, first: bool) -> Problem:
+    """Return the answer to whoever waited long enough: the one who began it, or another one with its key."""
+    return (
+        unknown(key)
+        if first
+        else Problem("in-progress", f"the request with key {key} is still running")
+    )

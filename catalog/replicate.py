@@ -1,0 +1,108 @@
+"""One entry on its way: PREPARE to the replica and INVALIDATE to every session, at the same time, until all is settled.
+
+Law: it ends in one of three ways: the replica holds the entry and no session is left to wait for; or nothing was
+ever sent to the replica; or this node no longer leads. Time alone ends nothing but leases.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from catalog.model import Entry
+from catalog.node import Node
+from catalog.transport import SUSPICION_S, Transport
+from common.errors import Problem
+from common.peer import NoAnswer, NotSent, PeerDown
+from common.position import Position
+from common.tasks import Tasks
+
+log = logging.getLogger("bazar")
+
+RESEND_S = 0.05
+LOOK_S = 0.2
+
+
+class Round:
+    """The replication of one entry."""
+
+    def __init__(
+        self, node: Node, transport: Transport, tasks: Tasks, entry: Entry, prev: Position
+    ) -> None:
+        self._node = node
+        self._transport = transport
+        self._tasks = tasks
+        self._entry = entry
+        self._prev = prev
+        self._changed = tasks.event()
+        self._prepared = False  # the replica has it durably
+        self._sent = False  # a PREPARE may have left
+        self._dropped = False  # every attempt was refused at connect: nothing was sent
+        self._refused = False  # the last attempt was answered, or refused, without success
+        self._over = False
+
+    def run(self, sessions: list[tuple[str, str]], set_stuck: Callable[[bool], None]) -> bool:
+        """Return True when the entry may commit; False when it was dropped unsent, or the lead was lost."""
+        self._tasks.spawn("prepare", self._push_to_replica)
+        for session, frontend in sessions:
+            self._tasks.spawn("invalidate", lambda s=session, f=frontend: self._tell(s, f))  # type: ignore[misc]
+        started = self._node.clock.now()
+        try:
+            while not self._may_commit():
+                if self._dropped or not self._node.leads:
+                    return False
+                silent = self._node.clock.now() - started >= SUSPICION_S
+                set_stuck(not self._prepared and (self._refused or silent))
+                self._changed.wait(self._until_next_look())
+                self._changed.clear()
+            return True
+        finally:
+            self._over = True
+            set_stuck(False)
+
+    def _may_commit(self) -> bool:
+        now = self._node.clock.now()
+        waiting = self._node.sessions.waiting(self._entry.position.seq, now)
+        return self._prepared and not waiting and now >= self._node.no_commit_before
+
+    def _until_next_look(self) -> float:
+        """Look again when the next lease ends or older leases have, and every so often."""
+        now = self._node.clock.now()
+        ends = (self._node.sessions.next_end(self._entry.position.seq), self._node.no_commit_before)
+        later = [end - now for end in ends if end is not None and end > now]
+        return max(0.001, min([LOOK_S, *later]))
+
+    def _push_to_replica(self) -> None:
+        committed = self._prev.seq
+        while not self._over:
+            try:
+                self._transport.prepare(self._node.epoch, self._prev, self._entry, committed)
+                self._sent = self._prepared = True
+                self._changed.set()
+                return
+            except NotSent:
+                if not self._sent:
+                    self._dropped = True
+                    self._changed.set()
+                    return
+                self._refused = True
+            except NoAnswer:
+                self._sent = True
+            except Problem as problem:
+                self._sent = self._refused = True
+                log.warning("entry %d waits: %s", self._entry.position.seq, problem)
+            self._changed.set()
+            self._tasks.pause(RESEND_S)
+
+    def _tell(self, session: str, frontend: str) -> None:
+        seq = self._entry.position.seq
+        sessions = self._node.sessions
+        while not self._over and session in sessions.waiting(seq, self._node.clock.now()):
+            try:
+                if self._transport.invalidate(frontend, session, self._entry, self._node.epoch):
+                    sessions.acknowledge(session, seq)
+                    self._changed.set()
+                    return
+            except (PeerDown, Problem) as error:
+                log.debug("%s has not acknowledged entry %d: %s", frontend, seq, error)
+            self._tasks.pause(RESEND_S)

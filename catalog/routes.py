@@ -1,0 +1,255 @@
+"""The catalog's HTTP: reads for everybody, operations and sessions for the leader, replication between the two.
+
+See docs/wire.md for shapes. Every call here is signed; `common/web.py` has checked that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from catalog import replica, store
+from catalog.model import (
+    LEDGER_KEY, TEXT_KEY, TOPICS_KEY, Operation, book_key, decode_entries, topic_page_key,
+)  # fmt: skip
+from catalog.node import Node, Reading
+from catalog.replication import Record
+from catalog.sessions import Renewal
+from catalog.snapshots import Snapshots
+from catalog.writer import Writer
+from common import fields
+from common.cursor import read_cursor, write_cursor
+from common.errors import Problem
+from common.position import Position
+from common.web import json_answer, json_body, query
+
+ANSWER_MARGIN_S = 0.05  # answer before the caller stops waiting
+ENTRIES_BYTES_MAX = 4 * 1024 * 1024
+LEDGER_ROWS_MAX = 1000
+
+
+def add_reads(app: Flask, node: Node) -> None:
+    """Add what any node that may answer answers."""
+
+    def page(kind: str) -> tuple[int, int, Callable[[int], str]]:
+        cluster = node.record.cluster
+        after = read_cursor(kind, cluster, request.args.get("after"))
+        return (
+            fields.limit(request.args.get("limit")),
+            after,
+            lambda last: write_cursor(kind, cluster, last),
+        )
+
+    @app.get("/books/<int:book_id>")
+    def book(book_id: int) -> Response:
+        reading = node.read(book_key(book_id), lambda db: store.book(db, book_id))
+        if reading.document is None:
+            raise Problem("not-found", f"there is no book {book_id}")
+        return _answer(node, reading)
+
+    @app.get("/search")
+    def search() -> Response:
+        spelled = query(("topic", "limit", "after")).get("topic", "")
+        topic = fields.topic_key(spelled)
+        limit, after, cursor = page("search")
+        shown = " ".join(spelled.split())
+        return _answer(node, node.read(
+            topic_page_key(topic),
+            lambda db: store.topic_page(db, topic, shown, limit, after, cursor),
+        ))  # fmt: skip
+
+    @app.get("/books")
+    def books() -> Response:
+        text = query(("q", "limit", "after")).get("q")
+        limit, after, cursor = page("books")
+        if text is None:
+            return _answer(
+                node, node.read(TEXT_KEY, lambda db: store.books_page(db, limit, after, cursor))
+            )
+        return _answer(
+            node, node.read(TEXT_KEY, lambda db: store.text_page(db, text, limit, after, cursor))
+        )
+
+    @app.get("/topics")
+    def topics() -> Response:
+        return _answer(node, node.read(TOPICS_KEY, store.topics))
+
+    @app.get("/ledger")
+    def ledger() -> Response:
+        given = query(("after", "limit"))
+        after, limit = _count(given, "after", 0), min(_count(given, "limit", 500), LEDGER_ROWS_MAX)
+        return _answer(node, node.read(LEDGER_KEY, lambda db: store.ledger(db, after, limit)))
+
+    @app.get("/status")
+    def status() -> Response:
+        return json_answer(_status(node))
+
+
+def _count(given: Mapping[str, str], name: str, default: int) -> int:
+    text = given.get(name, str(default))
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise fields.invalid(name, "must be a count")
+    return int(text)
+
+
+def _answer(node: Node, reading: Reading) -> Response:
+    body = json.dumps(reading.document, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = {
+        "ETag": f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"',
+        "Bazar-Epoch": str(reading.epoch),
+        "Bazar-As-Of": str(reading.as_of),
+        "Bazar-Node": node.name,
+    }
+    return Response(body, content_type="application/json", headers=headers)
+
+
+def _status(node: Node) -> dict[str, Any]:
+    view = node.view()
+    behind = 0 if view.prepared is None else 1
+    leases = [left for _, left in node.sessions.alive(node.clock.now())]
+    return {
+        "node": node.name, "role": "leader" if node.leads else "replica", "epoch": node.epoch,
+        "position": list(view.end[:2]), "lag": behind, "lease": max(leases, default=None),
+        "state": node.status, "why": node.why, "leader": node.leader, "disk": view.disk,
+    }  # fmt: skip
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "sell": lambda body: {"items": fields.sale_lines(body.get("items"))},
+    "add": fields.book,
+    "edit": lambda body: {"book_id": _book_id(body), **fields.changes(_without_id(body))},
+    "restock": lambda body: {"book_id": _book_id(body), **fields.restock(_without_id(body))},
+    "import": lambda body: {"rows": [_row(row) for row in body.get("rows", ())]},
+}
+
+
+def _book_id(body: Mapping[str, Any]) -> int:
+    return fields.integer("book_id", body.get("book_id"), 1, fields.ID_MAX)
+
+
+def _without_id(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "book_id"}
+
+
+def _row(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise fields.invalid("rows", "must be a list of books")
+    book = fields.book(row)
+    if book["sku"] is None:
+        raise fields.invalid("sku", "is missing")
+    return book
+
+
+def add_writes(app: Flask, node: Node, writer: Writer) -> None:
+    """Add what only the leader does: operations, and the frontends' sessions."""
+
+    @app.post("/operations")
+    def operate() -> Response:
+        document = json_body()
+        key = fields.idempotency_key(document.get("key"))
+        kind, body = document.get("kind"), document.get("body")
+        if key is None or kind not in CHECKS or not isinstance(body, dict):
+            raise Problem("invalid-request", "needs key, kind and body")
+        outcome = writer.submit(Operation(key, kind, CHECKS[kind](body)), g.until - ANSWER_MARGIN_S)
+        text = f'{{"status":{outcome.status},"answer":{outcome.answer}}}'
+        return Response(text, content_type="application/json")
+
+    @app.post("/sessions")
+    def register() -> Response:
+        now, epoch = node.clock.now(), _leading(node)
+        session = f"{node.random.getrandbits(96):024x}"
+        floors = node.sessions.register(session, g.sender, epoch, now)
+        return json_answer({
+            "session": session, "epoch": epoch, "lease_s": node.lease_s, "floors": floors,
+            "leader": node.name,
+        })  # fmt: skip
+
+    @app.post("/sessions/<session>/renew")
+    def renew(session: str) -> Response:
+        renewal = node.sessions.renew(session, _leading(node), node.clock.now())
+        if renewal is Renewal.UNKNOWN:
+            raise Problem("unknown-session", renewal.value)
+        if renewal is Renewal.UNACKNOWLEDGED:
+            raise Problem("unavailable", renewal.value)
+        return json_answer({"lease_s": node.lease_s})
+
+    @app.post("/sessions/<session>/surrender")
+    def surrender(session: str) -> Response:
+        node.sessions.surrender(session)
+        return json_answer({})
+
+
+def _leading(node: Node) -> int:
+    """Return the epoch this node leads; raise `not-leader`."""
+    with node.lock:
+        if not node.leads:
+            raise Problem("not-leader", f"{node.name} is {node.status}", leader=node.leader)
+        return node.epoch
+
+
+def add_replication(app: Flask, node: Node, snapshots: Snapshots) -> None:
+    """Add what the two catalogs say to each other."""
+
+    @app.post("/replication/state")
+    def state() -> Response:
+        return json_answer(node.view().document())
+
+    @app.post("/replication/promise")
+    def promise() -> Response:
+        body = json_body()
+        return json_answer(
+            replica.promise(node, int(body["epoch"]), str(body["candidate"])).document()
+        )
+
+    @app.post("/replication/follow")
+    def follow() -> Response:
+        body = json_body()
+        replica.follow(node, body["cluster"], Record(**body["record"]), Position(*body["end"]))
+        return json_answer({})
+
+    @app.post("/replication/prepare")
+    def prepare() -> Response:
+        given = request.args
+        entry = next(decode_entries(request.get_data()))
+        prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
+        replica.prepare(node, int(given["epoch"]), prev, entry, int(given["committed"]))
+        return json_answer({"position": list(entry.position)})
+
+    @app.post("/replication/commit")
+    def commit() -> Response:
+        body = json_body()
+        view = replica.commit(node, int(body["epoch"]), Position(*body["position"]))
+        return json_answer(view.document())
+
+    @app.post("/replication/digest")
+    def digest() -> Response:
+        position, digest = node.digest()
+        return json_answer({"position": list(position), "digest": digest})
+
+    @app.get("/replication/entries")
+    def entries() -> Response:
+        after = _count(request.args, "after", 0)
+        with node.db.read() as db:
+            found = store.entries_after(db, after, ENTRIES_BYTES_MAX)
+        if found is None:
+            raise Problem("too-far-behind", f"the log here no longer holds entry {after}")
+        return Response(found, content_type="application/octet-stream")
+
+    @app.get("/replication/prepared")
+    def prepared() -> Response:
+        with node.db.read() as db:
+            entry = store.prepared(db)
+        return Response(entry.encode() if entry else b"", content_type="application/octet-stream")
+
+    @app.post("/replication/snapshot")
+    def snapshot() -> Response:
+        return json_answer(snapshots.make())
+
+    @app.get("/replication/snapshot/<snapshot_id>")
+    def snapshot_part(snapshot_id: str) -> Response:
+        part = snapshots.part(snapshot_id, _count(request.args, "offset", 0))
+        return Response(part, content_type="application/octet-stream")

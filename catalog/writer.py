@@ -1,0 +1,320 @@
+"""The leader's write path: batches, built, replicated, made invisible nowhere and visible everywhere.
+
+Law: an entry commits here only when it is durable at the replica and every session has acknowledged it or ended.
+Once a PREPARE may have left, the entry is never given up in this epoch; before that it may be dropped and refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import closing
+from dataclasses import dataclass
+
+import apsw
+
+from catalog import operations, store
+from catalog.model import REPLICATED, Entry, Operation, Outcome
+from catalog.node import Halted, Node, guard
+from catalog.queue import Queue, Ticket, mismatch, unknown
+from catalog.replicate import Round
+from catalog.transport import Transport
+from common.clock import rfc3339
+from common.errors import Problem
+from common.peer import PeerDown
+from common.position import Position
+from common.tasks import Tasks
+
+log = logging.getLogger("bazar")
+
+IDLE_S = 0.5
+RETRY_S = 0.2
+
+
+@dataclass
+class Batch:
+    """Tickets and what was decided for each inside the open transaction."""
+
+    tickets: list[Ticket]
+    results: dict[str, Outcome | Problem]
+    entry: Entry | None  # None: nothing changed
+    prev: Position
+
+
+class Writer:
+    """The one writer of a leading node."""
+
+    def __init__(self, node: Node, transport: Transport, tasks: Tasks) -> None:
+        self._node = node
+        self._transport = transport
+        self._tasks = tasks
+        self._queue = Queue(tasks.event)
+        self._wake = tasks.event()
+        self._settled = tasks.event()  # raised whenever an adopted entry has been committed
+        self._stuck = False
+        self._stopping = False
+        node.role_changed.append(self._wake)
+
+    # --- for those who ask ---
+
+    def submit(self, operation: Operation, until: float) -> Outcome:
+        """Have an operation done and wait for its outcome; raise the problem that says what is known."""
+        if not self._node.leads:
+            raise Problem(
+                "not-leader", f"{self._node.name} is {self._node.status}", leader=self._node.leader
+            )
+        if found := self._decided(operation, until):
+            return found
+        ticket, first = self._queue.join(operation, self._refusal)
+        self._wake.set()
+        ticket.done.wait(max(0.0, until - self._node.clock.now()))
+        return self._queue.leave(ticket, first)
+
+    def _decided(self, operation: Operation, until: float) -> Outcome | None:
+        """Return the recorded outcome; an operation found in an adopted entry is waited for, it is not new."""
+        found = self._node.outcome(operation.key)
+        while (
+            found is None
+            and (adopted := self._node.adopted)
+            and operation.key in adopted.operations
+        ):
+            if not self._settled.wait(max(0.0, until - self._node.clock.now())):
+                raise unknown(operation.key)
+            found = self._node.outcome(operation.key)
+        if found and found.fingerprint != operation.fingerprint:
+            raise mismatch(operation.key)
+        return found
+
+    def _refusal(self) -> Problem | None:
+        """Return why a new operation cannot be done now."""
+        node = self._node
+        if not node.leads or self._stopping:
+            return Problem("writes-unavailable", f"{node.name} does not lead now")
+        if not node.peer_following or self._stuck:
+            return Problem(
+                "writes-unavailable", f"{node.peer} cannot keep a second copy now; nothing was done"
+            )
+        return None
+
+    @property
+    def queued(self) -> int:
+        """Return how many operations wait."""
+        return len(self._queue)
+
+    # --- the task ---
+
+    def run(self) -> None:
+        """Write batch after batch until stopped; raises `Halted` when the disk cannot be trusted any more."""
+        while not self._stopping:
+            self._wake.wait(IDLE_S)
+            self._wake.clear()
+            while self._work():
+                pass
+
+    def stop(self) -> None:
+        """Take no more operations and end the task."""
+        self._stopping = True
+        self._wake.set()
+
+    def _work(self) -> bool:
+        node = self._node
+        if node.halted:
+            self._queue.refuse_waiting(lambda: Problem("writes-unavailable", str(node.halted)))
+            raise Halted(node.halted)
+        if not node.leads:
+            self._queue.refuse_waiting(
+                lambda: Problem("writes-unavailable", f"{node.name} does not lead now")
+            )
+            return False
+        if node.adopted:
+            return self._finish_adopted(node.adopted)
+        tickets = self._queue.take()
+        if tickets:
+            node.writing = True
+            try:
+                self._write(tickets)
+            finally:
+                self._roll_back()
+                node.writing = False
+                for ticket in tickets:
+                    if ticket.result is None:
+                        self._queue.settle(ticket, unknown(ticket.operation.key))
+        return bool(tickets)
+
+    def _finish_adopted(self, entry: Entry) -> bool:
+        """Roll an adopted entry forward: its predecessor's batch may have been answered."""
+        node = self._node
+        if not self._replicate(entry, node.end()):
+            return False
+        self._commit_again(entry)
+        node.adopted = None
+        self._after_commit(entry)
+        self._settled.set()
+        return True
+
+    def _write(self, tickets: list[Ticket]) -> None:
+        batch = self._build(tickets)
+        self._answer_decided(batch)
+        if batch.entry is None:
+            return
+        if not self._replicate(batch.entry, batch.prev):
+            self._give_up(batch)
+            return
+        self._commit(batch.entry)
+        for ticket in batch.tickets:
+            self._queue.settle(ticket, batch.results[ticket.operation.key])
+        self._after_commit(batch.entry)
+
+    def _give_up(self, batch: Batch) -> None:
+        """The entry did not get through: refuse it if it never left, else its outcome is not known."""
+        refused = self._node.leads and not self._node.halted
+        for ticket in batch.tickets:
+            problem = (
+                Problem("writes-unavailable", f"{self._node.peer} refused the connection; nothing was done")
+                if refused else unknown(ticket.operation.key)
+            )  # fmt: skip
+            self._queue.settle(ticket, problem)
+
+    # --- build ---
+
+    def _build(self, tickets: list[Ticket]) -> Batch:
+        """Run a batch inside one transaction, left open; a batch that cannot be built is refused whole."""
+        db = self._node.db.writer
+        batch = Batch(tickets, {}, None, self._node.end())
+        try:
+            with guard(self._node):
+                db.execute("BEGIN IMMEDIATE")
+                batch.entry = self._run(db, batch)
+        except Problem as problem:  # the disk is full: nothing was sent
+            self._roll_back()
+            refusal = Problem("writes-unavailable", f"nothing was done: {problem.detail}")
+            batch.results = {ticket.operation.key: refusal for ticket in tickets}
+            batch.entry = None
+        return batch
+
+    def _run(self, db: apsw.Connection, batch: Batch) -> Entry | None:
+        keys: set[str] = set()
+        decided: list[str] = []
+        with closing(apsw.Session(db, "main")) as session:
+            for table in REPLICATED:
+                session.attach(table)
+            for ticket in batch.tickets:
+                operation = ticket.operation
+                found = store.outcome(db, operation.key)
+                if found is not None:
+                    same = found.fingerprint == ticket.fingerprint
+                    batch.results[operation.key] = found if same else mismatch(operation.key)
+                    continue
+                result = self._run_one(db, operation, ticket.fingerprint, batch.prev.seq + 1, keys)
+                batch.results[operation.key] = result
+                if isinstance(result, Outcome):
+                    decided.append(operation.key)
+            changeset = session.changeset()
+        if not decided:
+            return None
+        entry = Entry.build(
+            self._node.epoch, batch.prev, tuple(sorted(keys)), tuple(decided), changeset
+        )  # fmt: skip
+        store.append(db, entry)
+        return entry
+
+    def _run_one(
+        self, db: apsw.Connection, operation: Operation, fingerprint: str, seq: int, keys: set[str]
+    ) -> Outcome | Problem:
+        tx = operations.Transaction(db, seq, rfc3339(self._node.clock.wall()), self._new_order_id)
+        db.execute("SAVEPOINT operation")
+        try:
+            status, document = operations.run(tx, operation)
+        except operations.Refused as refused:
+            db.execute("ROLLBACK TO operation")
+            status, document = refused.problem.status, refused.problem.body()
+            tx.keys.clear()
+        except (TypeError, ValueError, KeyError, apsw.ConstraintError) as error:
+            # A defect of ours must not take the batch, or the leader, with it.
+            log.exception("operation %s (%s) failed", operation.key, operation.kind)
+            db.execute("ROLLBACK TO operation")
+            db.execute("RELEASE operation")
+            return Problem("invalid-request", f"this cannot be done: {error}")
+        db.execute("RELEASE operation")
+        keys |= tx.keys
+        answer = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        db.execute(
+            "INSERT INTO operations VALUES (?, ?, ?, ?)",
+            (operation.key, fingerprint, status, answer),
+        )
+        return Outcome(fingerprint, status, answer)
+
+    def _new_order_id(self) -> str:
+        return f"{self._node.random.getrandbits(128):032x}"
+
+    def _answer_decided(self, batch: Batch) -> None:
+        """Answer what needs no new entry: keys decided before, mismatches, a batch that could not be built."""
+        fresh = set(batch.entry.operations) if batch.entry else set()
+        for ticket in batch.tickets:
+            if ticket.operation.key not in fresh:
+                self._queue.settle(ticket, batch.results[ticket.operation.key])
+        batch.tickets = [ticket for ticket in batch.tickets if ticket.operation.key in fresh]
+
+    # --- replicate, commit ---
+
+    def _replicate(self, entry: Entry, prev: Position) -> bool:
+        """Get an entry to the replica and out of every cache; False: it was dropped before it left, or we lost the lead."""
+        node = self._node
+        waits = node.sessions.begin(entry.position.seq, entry.keys, node.clock.now())
+        round_ = Round(node, self._transport, self._tasks, entry, prev)
+        done = round_.run(waits, self._set_stuck)
+        if not done:
+            node.sessions.finish(entry.position.seq)
+        return done
+
+    def _set_stuck(self, stuck: bool) -> None:
+        self._stuck = stuck
+        if stuck:
+            why = f"{self._node.peer} does not answer; nothing was done"
+            self._queue.refuse_waiting(lambda: Problem("writes-unavailable", why))
+
+    def _commit(self, entry: Entry) -> None:
+        db = self._node.db.writer
+        try:
+            with guard(self._node):
+                if not db.in_transaction:
+                    raise apsw.FullError("the transaction was rolled back")
+                db.execute("COMMIT")
+        except (
+            Problem
+        ):  # full: the replica has the entry, so it stands; reapply it, never run it again
+            self._roll_back()
+            self._commit_again(entry)
+
+    def _commit_again(self, entry: Entry) -> None:
+        """Commit an entry from its changeset, as often as it takes."""
+        while not self._stopping:
+            try:
+                with guard(self._node), self._node.db.writer as db:
+                    if not entry.follows(store.end(db)):
+                        raise store.ChangesetConflict(f"entry {entry.position.seq} does not follow")
+                    store.apply(db, entry)
+                return
+            except Problem as problem:
+                if problem.code != "storage-failed":
+                    raise
+                log.error("cannot commit entry %d yet: %s", entry.position.seq, problem.detail)
+                self._tasks.pause(RETRY_S)
+        raise Halted("stopped before the entry could be committed; the replica has it")
+
+    def _after_commit(self, entry: Entry) -> None:
+        node = self._node
+        node.sessions.finish(entry.position.seq)
+        if not len(self._queue):  # else the next PREPARE carries it
+            self._tasks.spawn("commit", lambda: self._tell(entry.position))
+
+    def _tell(self, position: Position) -> None:
+        try:
+            self._transport.commit(self._node.epoch, position)
+        except (PeerDown, Problem) as error:
+            log.debug("commit not delivered; the next heartbeat carries it: %s", error)
+
+    def _roll_back(self) -> None:
+        db = self._node.db.writer
+        if db.in_transaction:
+            db.execute("ROLLBACK")

@@ -1,0 +1,129 @@
+"""One SQLite file: WAL, synchronous=FULL, one writer connection, a pool of readers.
+
+Law: a reader never uses the writer's connection (it would see what is not committed), and nothing but this
+module opens one. SQLite comes with apsw, because the SQLite inside many Pythons can corrupt a WAL database.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+BUSY_TIMEOUT_MS = 5_000
+READER_CACHE_KIB = 4_096
+
+
+class Corrupt(Exception):
+    """The file is damaged, or is not a database of ours."""
+
+
+class Database:
+    """A file that this process alone has open: `writer` for its one writer, `read()` for everybody else."""
+
+    def __init__(self, path: Path, schema: str, schema_version: int) -> None:
+        """Open or create the file and verify it; raise `Corrupt` when it cannot be trusted."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._idle: list[apsw.Connection] = []
+        self._open: list[apsw.Connection] = []
+        try:
+            self.writer = self._connect()
+            self.writer.pragma("journal_mode", "wal")
+            self.writer.pragma("synchronous", "full")
+            self._prepare_schema(schema, schema_version)
+            self._verify()
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            self.close()
+            raise Corrupt(f"{path}: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self.path))
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.pragma("cache_size", -READER_CACHE_KIB)
+        self._open.append(connection)
+        return connection
+
+    def _prepare_schema(self, schema: str, version: int) -> None:
+        found = self.writer.pragma("user_version")
+        if found == 0:
+            with self.writer:
+                self.writer.execute(schema)
+                self.writer.pragma("user_version", version)
+        elif found != version:
+            raise Corrupt(f"{self.path}: schema version {found}, this program has {version}")
+
+    def _verify(self) -> None:
+        verdict = self.writer.execute("PRAGMA quick_check(1)").get
+        if verdict != "ok":
+            raise Corrupt(f"{self.path}: {verdict}")
+
+    @contextmanager
+    def read(self) -> Iterator[apsw.Connection]:
+        """Yield a connection inside one read transaction: everything read in it is of one moment."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else self._connect()
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            with self._lock:
+                self._idle.append(connection)
+
+    def copy_to(self, path: Path) -> None:
+        """Write what is committed now into a new file, in one step."""
+        path.unlink(missing_ok=True)
+        target = apsw.Connection(str(path))
+        try:
+            with self.read() as source, target.backup("main", source, "main") as backup:
+                backup.step(-1)
+        finally:
+            target.close()
+        _sync_file(path)
+
+    def replace_by(self, path: Path) -> None:
+        """Make this database a copy of another file, in one step: readers see the old or the new."""
+        source = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            with self.writer.backup("main", source, "main") as backup:
+                backup.step(-1)
+        finally:
+            source.close()
+        self.writer.pragma("journal_mode", "wal")
+
+    def close(self) -> None:
+        """Close every connection; what is not committed is gone."""
+        with self._lock:
+            for connection in self._open:
+                connection.close(True)
+            self._open.clear()
+            self._idle.clear()
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a damaged database with its journal files; return where it lies now."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    for suffix in ("-wal", "-shm", ""):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            companion.rename(aside.with_name(aside.name + suffix))
+    return aside

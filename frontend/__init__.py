@@ -1,0 +1,1 @@
+"""The frontend: the public API, the cache with its lease, and the balancer."""

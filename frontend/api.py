@@ -1,0 +1,115 @@
+"""The public calls: what they take, what they answer, no more."""
+
+from __future__ import annotations
+
+from random import Random
+from urllib.parse import quote
+
+from flask import Flask, Response
+from werkzeug.routing import BaseConverter
+
+from common import fields
+from common.clock import Clock
+from common.errors import Problem
+from common.web import json_body, query
+from frontend import incoming
+from frontend.gateway import READ_WHOLE_S, Group
+from frontend.reads import Reads
+from frontend.writes import Purchases
+
+
+class _Topic(BaseConverter):
+    """A topic in a path: it may hold slashes, at its ends too."""
+
+    regex = ".+?"
+    part_isolating = False
+    weight = 200
+
+
+class Api:
+    """The public calls as views."""
+
+    def __init__(
+        self, reads: Reads, purchases: Purchases, orders: Group, *, clock: Clock, random: Random
+    ) -> None:
+        self._reads = reads
+        self._purchases = purchases
+        self._orders = orders
+        self._clock = clock
+        self._random = random
+
+    def register(self, app: Flask) -> None:
+        """Give an app the public calls."""
+        app.url_map.converters["topic"] = _Topic
+        app.after_request(incoming.return_key)
+        app.get("/lookup/<book>")(self.look_up)
+        app.get("/info/<book>")(self.look_up)
+        app.get("/search/<topic:topic>")(self.search)
+        app.get("/books")(self.books)
+        app.get("/topics")(self.topics)
+        app.get("/orders/<order_id>")(self.order)
+        app.post("/purchase/<book>")(self.purchase)
+        app.post("/orders")(self.basket)
+
+    def look_up(self, book: str) -> Response:
+        """Answer a book."""
+        number = incoming.book_id(book)
+        query(())
+        return incoming.read_answer(self._reads.book(number))
+
+    def search(self, topic: str) -> Response:
+        """Answer one page of a topic's books; a topic that nobody knows is an empty list."""
+        spelled = fields.text("topic", topic, fields.TOPIC_CHARS_MAX)
+        limit, after, _ = incoming.page_asked()
+        # The key is what goes to the catalog: all spellings share one cached page, so one body.
+        return incoming.read_answer(self._reads.topic(fields.topic_key(spelled), limit, after))
+
+    def books(self) -> Response:
+        """Answer one page of all books, or of those that `q` finds."""
+        limit, after, asked = incoming.searched_page_asked()
+        text = asked.get("q")
+        if text is not None:
+            text = fields.text("q", text, fields.TEXT_QUERY_CHARS_MAX)
+        return incoming.read_answer(self._reads.books(text, limit, after))
+
+    def topics(self) -> Response:
+        """Answer all topics."""
+        query(())
+        return incoming.read_answer(self._reads.topics())
+
+    def order(self, order_id: str) -> Response:
+        """Answer an order; whoever has its id may see it."""
+        query(())
+        if not incoming.may_be_an_order_id(order_id):
+            raise Problem("not-found", "there is no such order")
+        return orders_answer(self._orders, f"/orders/{order_id}", {}, self._clock)
+
+    def purchase(self, book: str) -> Response:
+        """Sell copies of one book."""
+        key = incoming.write_key(self._random)
+        number = incoming.book_id(book)
+        query(())
+        body = json_body(optional=True)
+        fields.known(body, ("quantity",))
+        quantity = fields.integer("quantity", body.get("quantity", 1), 1, fields.QUANTITY_MAX)
+        return self._sell([{"book_id": number, "quantity": quantity}], key)
+
+    def basket(self) -> Response:
+        """Sell a basket: all of it or nothing."""
+        key = incoming.write_key(self._random)
+        query(())
+        body = json_body()
+        fields.known(body, ("items",))
+        return self._sell(fields.sale_lines(body.get("items")), key)
+
+    def _sell(self, lines: list[dict[str, int]], key: str) -> Response:
+        sold = self._purchases.sell(lines, key)
+        headers = {"Location": f"/orders/{quote(sold.order_id, safe='')}"}
+        return Response(sold.body, 201, headers, content_type="application/json")
+
+
+def orders_answer(orders: Group, path: str, asked: dict[str, str], clock: Clock) -> Response:
+    """Answer from an order server's log; "not found" only when an order server said so."""
+    answered = orders.read(path, asked, clock.now() + READ_WHOLE_S)
+    headers = {"X-Served-By": answered.node}
+    return Response(answered.response.body, headers=headers, content_type="application/json")

@@ -1,0 +1,117 @@
+"""How the cluster looks from here: every node's status; whether reads and writes are possible.
+
+Law: every node is asked at the same time and nobody is waited for longer than the time given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+from common.clock import Clock
+from common.errors import Problem
+from common.peer import Http, Peer, PeerDown, Request
+from common.tasks import Tasks
+from common.web import Readiness
+
+STATUS_WHOLE_S = 1.0
+READY_WHOLE_S = 0.4
+MEMBERS = ("role", "epoch", "position", "lag", "lease", "state", "leader")
+
+Found = Mapping[str, Any]
+
+
+class Cluster:
+    """Asks the nodes. `services` is service -> its nodes' names; `status()` is this node's own."""
+
+    def __init__(
+        self,
+        name: str,
+        services: Mapping[str, Collection[str]],
+        peers: Mapping[str, Peer],
+        catalog_urls: Mapping[str, str],
+        *,
+        status: Callable[[], Found],
+        http: Http,
+        clock: Clock,
+        tasks: Tasks,
+        lock: AbstractContextManager[object],
+    ) -> None:
+        self._name = name
+        self._services = services
+        self._peers = peers
+        self._catalog_urls = catalog_urls
+        self._status = status
+        self._http = http
+        self._clock = clock
+        self._tasks = tasks
+        self._lock = lock
+
+    def seen(self) -> dict[str, Any]:
+        """Return every node's status; one that did not answer is down, and `why` says why."""
+        found = self._ask(list(self._peers), self._status_of, STATUS_WHOLE_S)
+        found[self._name] = self._status()
+        nodes = [
+            self._entry(service, name, found[name])
+            for service, names in self._services.items()
+            for name in names
+        ]
+        return {"seen_by": self._name, "leader": self._status()["leader"], "nodes": nodes}
+
+    def readiness(self) -> Readiness:
+        """Ask the catalogs what they can do: reads need one of them, writes the leader."""
+        found = self._ask(list(self._catalog_urls), self._readiness_of, READY_WHOLE_S)
+        reads = any(bool(ready.get("reads")) for ready in found.values())
+        writes = any(bool(ready.get("writes")) for ready in found.values())
+        why = "; ".join(f"{name}: {ready.get('why')}" for name, ready in found.items())
+        return Readiness(reads, writes, "" if reads and writes else why)
+
+    def _entry(self, service: str, name: str, found: Found) -> dict[str, Any]:
+        up = "why" not in found
+        entry = {"node": name, "service": service, "up": up}
+        return entry | {member: found.get(member) for member in MEMBERS} | {"why": found.get("why")}
+
+    def _status_of(self, name: str) -> Found:
+        status = self._peers[name].call("GET", "/status", timeout_s=STATUS_WHOLE_S).json()
+        return {member: status.get(member) for member in MEMBERS}
+
+    def _readiness_of(self, name: str) -> Found:
+        # Not through `Peer`: "not ready" is an answer here, not an error.
+        asked = Request(name, self._catalog_urls[name], "GET", "/readyz", {}, b"", READY_WHOLE_S)
+        ready = self._http.send(asked).json()
+        return {member: ready.get(member) for member in ("reads", "writes", "why")}
+
+    def _ask(
+        self, names: Collection[str], ask: Callable[[str], Found], whole_s: float
+    ) -> dict[str, Found]:
+        """Ask all of them at once; whoever has not answered in time is down."""
+        until = self._clock.now() + whole_s
+        found: dict[str, Found] = {}
+        asked = {name: self._tasks.event() for name in names}
+
+        def run(name: str) -> None:
+            answer = _answer_or_down(partial(ask, name))
+            with self._lock:
+                found[name] = answer
+            asked[name].set()
+
+        for name in names:
+            self._tasks.spawn(f"ask {name}", partial(run, name))
+        for answered in asked.values():
+            answered.wait(max(0.0, until - self._clock.now()))
+        with self._lock:
+            answers = dict(found)
+        return {name: answers.get(name, _down("no answer in time")) for name in names}
+
+
+def _answer_or_down(ask: Callable[[], Found]) -> Found:
+    try:
+        return ask()
+    except (PeerDown, Problem, ValueError, AttributeError) as error:
+        return _down(str(error)[:200])
+
+
+def _down(why: str) -> Found:
+    return {"state": "down", "why": why}

@@ -1,0 +1,100 @@
+"""Reaches a node that can answer a read: round robin, and failover within the request's time.
+
+Law: a node that says `dirty` names the leader, and only the leader may be believed then; what
+nobody could answer is `unavailable`, never "not found".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.clock import Clock
+from common.errors import Problem
+from common.peer import Peer, PeerDown, Response
+from frontend.balancer import Balancer
+
+READ_ATTEMPT_S = 0.4
+READ_WHOLE_S = 0.9
+ATTEMPT_MIN_S = 0.02  # less than this is not worth asking
+ANSWERS = ("not-found", "invalid-request")
+
+log = logging.getLogger("bazar.frontend")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer and the node that gave it."""
+
+    node: str
+    response: Response
+
+
+class Group:
+    """Like nodes behind one balancer."""
+
+    def __init__(self, peers: Mapping[str, Peer], balancer: Balancer, clock: Clock) -> None:
+        self.peers = peers
+        self._balancer = balancer
+        self._clock = clock
+
+    def order(self) -> list[str]:
+        """Return the names in the order to try them now."""
+        return self._balancer.order(self._clock.now())
+
+    def failed(self, name: str) -> None:
+        """Report that a node did not answer usefully."""
+        self._balancer.failed(name, self._clock.now())
+
+    def succeeded(self, name: str) -> None:
+        """Report that a node answered."""
+        self._balancer.succeeded(name)
+
+    def read(self, path: str, query: Mapping[str, Any], until: float) -> Answered:
+        """Return the first answer got before `until`.
+
+        Raises `not-found` or `invalid-request` when a node says so, else `unavailable`, which
+        names what was tried.
+        """
+        waiting, tried, sent_on = deque(self.order()), list[str](), False
+        while waiting and until - self._clock.now() >= ATTEMPT_MIN_S:
+            name = waiting.popleft()
+            try:
+                return Answered(name, self._ask(name, path, query, until))
+            except PeerDown as error:
+                log.debug("%s did not answer: %s", name, error)  # with addresses: not for clients
+                tried.append(f"{name} did not answer")
+            except Problem as problem:
+                if problem.code in ANSWERS:
+                    raise
+                tried.append(f"{name} answered {problem.code}")
+                if problem.code == "dirty":
+                    waiting, sent_on = deque([self._leader(name, problem, sent_on)]), True
+        tried.extend(f"no time was left to ask {name}" for name in waiting)
+        raise Problem("unavailable", "nobody could answer: " + "; ".join(tried))
+
+    def _ask(self, name: str, path: str, query: Mapping[str, Any], until: float) -> Response:
+        timeout_s = min(READ_ATTEMPT_S, until - self._clock.now())
+        try:
+            response = self.peers[name].call("GET", path, query=query, timeout_s=timeout_s)
+        except PeerDown:
+            self.failed(name)
+            raise
+        except Problem as problem:
+            (self.succeeded if problem.code in (*ANSWERS, "dirty") else self.failed)(name)
+            raise
+        self.succeeded(name)
+        return response
+
+    def _leader(self, name: str, dirty: Problem, sent_on: bool) -> str:
+        """Return whom to ask after `name` said `dirty`; when the leader said it, nobody knows."""
+        leader = dirty.members.get("leader")
+        if sent_on or leader == name or leader not in self.peers:
+            raise Problem(
+                "unavailable",
+                f"{name}: a write to this is under way and its outcome is not known yet",
+            )
+        return str(leader)

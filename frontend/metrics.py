@@ -1,0 +1,85 @@
+"""What a frontend counts: requests, how long they took, and what the cache did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from common.clock import Clock
+from frontend.cache import Cache
+
+BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.9, 2.5, 5.0)
+METHODS = ("GET", "HEAD", "POST", "PATCH", "OPTIONS")  # whatever else clients invent is one label
+REFUSED = "refused "
+
+
+class Metrics:
+    """Metrics in a registry of their own: two frontends fit into one process."""
+
+    def __init__(self, cache: Cache[Any], clock: Clock) -> None:
+        self.registry = CollectorRegistry()
+        self._clock = clock
+        self._requests = Counter(
+            "bazar_requests",
+            "Requests answered",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "bazar_request_seconds",
+            "How long requests took",
+            ["route"],
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self.registry.register(_CacheCollector(cache))
+
+    def watch(self, app: Flask) -> None:
+        """Count the requests of an app."""
+        app.before_request(self._begin)
+        app.after_request(self._end)
+
+    def _begin(self) -> None:
+        g.began_at = self._clock.now()
+
+    def _end(self, response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "none"
+        method = request.method if request.method in METHODS else "other"
+        self._requests.labels(route, method, response.status_code).inc()
+        if "began_at" in g:
+            self._seconds.labels(route).observe(self._clock.now() - g.began_at)
+        return response
+
+
+class _CacheCollector(Collector):
+    """Reads the cache's own counters when somebody asks."""
+
+    def __init__(self, cache: Cache[Any]) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self._cache.counters()
+        lookups = CounterMetricFamily("bazar_cache_lookups", "Look-ups", labels=["result"])
+        hits, misses = counts.get("hits", 0), counts.get("misses", 0)
+        lookups.add_metric(["hit"], hits)
+        lookups.add_metric(["miss"], misses)
+        yield lookups
+        yield GaugeMetricFamily(
+            "bazar_cache_hit_ratio", "Hits among look-ups", hits / max(1, hits + misses)
+        )
+        yield GaugeMetricFamily("bazar_cache_entries", "Entries kept", counts["size"])
+        yield GaugeMetricFamily(
+            "bazar_cache_session_alive", "1 while a session is held", int(self._cache.alive())
+        )
+        refused = CounterMetricFamily("bazar_cache_fills_refused", "Fills refused", labels=["why"])
+        for name, count in counts.items():
+            if name.startswith(REFUSED):
+                refused.add_metric([name.removeprefix(REFUSED)], count)
+        yield refused
+        for name in ("fills", "invalidations", "invalidated", "evictions"):
+            yield CounterMetricFamily(f"bazar_cache_{name}", name, counts.get(name, 0))

@@ -1,0 +1,135 @@
+"""Carries writes out: a purchase through an order server, an operator's at the catalog leader.
+
+Law: every attempt of a write carries the same key, and `outcomes.py` decides what they amount to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.clock import Clock
+from common.errors import Problem
+from common.peer import NoAnswer, Peer, PeerDown, Response
+from frontend.gateway import ATTEMPT_MIN_S, Group
+from frontend.lease import Lease
+from frontend.outcomes import Failure, Outcome, outcome_of, unanswered
+
+WRITE_WHOLE_S = 5.0
+WRITE_ATTEMPT_S = 2.4  # longer than a lease: a write may have to wait for one to end
+ASKS_OF_ONE_NODE_MAX = 2
+FINAL = ("writes-unavailable", "rate-limited")  # from a leader: other nodes would only name it
+
+
+@dataclass(frozen=True)
+class Sold:
+    """The order, byte for byte, and its id."""
+
+    order_id: str
+    body: bytes
+
+
+class Purchases:
+    """Sells through the order servers."""
+
+    def __init__(self, orders: Group, clock: Clock) -> None:
+        self._orders = orders
+        self._clock = clock
+
+    def sell(self, lines: list[dict[str, int]], key: str) -> Sold:
+        """Sell a basket; raises a recorded refusal, or what `outcomes.unanswered` says."""
+        until = self._clock.now() + WRITE_WHOLE_S
+        attempts: list[tuple[str, Failure]] = []
+        for name in self._orders.order():
+            left_s = until - self._clock.now()
+            if left_s < ATTEMPT_MIN_S:
+                break
+            try:
+                return self._ask(name, lines, key, _attempt_s(left_s, first=not attempts))
+            except (Problem, PeerDown) as error:
+                if outcome_of(error) is Outcome.ANSWERED:
+                    raise
+                attempts.append((name, error))
+        raise unanswered(attempts, key)
+
+    def _ask(self, name: str, lines: list[dict[str, int]], key: str, timeout_s: float) -> Sold:
+        peer, headers = self._orders.peers[name], {"Idempotency-Key": key}
+        document = {"items": lines}
+        try:
+            response = peer.call(
+                "POST", "/sales", document=document, headers=headers, timeout_s=timeout_s
+            )
+            sold = Sold(_member(name, response, "order_id", str), response.body)
+        except (Problem, PeerDown) as error:
+            useless = isinstance(error, PeerDown) or error.code == "unavailable"
+            (self._orders.failed if useless else self._orders.succeeded)(name)
+            raise
+        self._orders.succeeded(name)
+        return sold
+
+
+class Operations:
+    """Hands an operator's writes to the catalog that leads, found by its hints."""
+
+    def __init__(self, catalogs: Mapping[str, Peer], lease: Lease, clock: Clock) -> None:
+        self._catalogs = catalogs
+        self._lease = lease
+        self._clock = clock
+
+    def run(self, kind: str, body: Mapping[str, Any], key: str) -> tuple[int, dict[str, Any]]:
+        """Return the recorded outcome's status and answer; raises as `Purchases.sell` does."""
+        until = self._clock.now() + WRITE_WHOLE_S
+        document = {"key": key, "kind": kind, "body": body}
+        leader = self._lease.leader()
+        waiting = deque([leader, *(name for name in self._catalogs if name != leader)])
+        asks, attempts = Counter[str](), list[tuple[str, Failure]]()
+        while waiting and (left_s := until - self._clock.now()) >= ATTEMPT_MIN_S:
+            name = waiting.popleft()
+            if asks[name] == ASKS_OF_ONE_NODE_MAX:
+                continue
+            asks[name] += 1
+            try:
+                return self._ask(name, document, _attempt_s(left_s, first=not attempts))
+            except (Problem, PeerDown) as error:
+                if outcome_of(error) is Outcome.ANSWERED:
+                    raise
+                attempts.append((name, error))
+                _look_further(error, waiting, self._catalogs)
+        raise unanswered(attempts, key)
+
+    def _ask(
+        self, name: str, document: Mapping[str, Any], timeout_s: float
+    ) -> tuple[int, dict[str, Any]]:
+        peer = self._catalogs[name]
+        found = peer.call("POST", "/operations", document=document, timeout_s=timeout_s)
+        outcome = _member(name, found, "status", int), _member(name, found, "answer", dict)
+        self._lease.believe(name)
+        return outcome
+
+
+def _attempt_s(left_s: float, *, first: bool) -> float:
+    return min(WRITE_ATTEMPT_S, left_s / 2 if first else left_s)
+
+
+def _look_further(error: Failure, waiting: deque[str], catalogs: Mapping[str, Peer]) -> None:
+    """Put the leader that a node named in front; ask nobody more after a leader's own refusal."""
+    if not isinstance(error, Problem):
+        return
+    if error.code in FINAL:
+        waiting.clear()
+    hint = error.members.get("leader")
+    if error.code == "not-leader" and hint in catalogs:
+        waiting.appendleft(str(hint))
+
+
+def _member(name: str, response: Response, member: str, kind: type[Any]) -> Any:
+    """Return a member of an answer; what is not ours is no answer: it may have happened."""
+    try:
+        value = response.json()[member]
+    except (ValueError, TypeError, LookupError):
+        value = None
+    if not isinstance(value, kind):
+        raise NoAnswer(f"{name} answered with something that is not ours")
+    return value

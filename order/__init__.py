@@ -1,0 +1,1 @@
+"""Order history: sells through the catalog leader and follows its sales ledger."""

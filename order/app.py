@@ -1,0 +1,115 @@
+"""Wires one order server: `create_app` builds its parts and returns, and starts nothing."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from flask import Flask
+
+from common.auth import Signer
+from common.clock import Clock
+from common.config import Settings
+from common.peer import Http, Peer
+from common.service import PUBLIC_BODY_BYTES_MAX, Lane, Service, Ticker
+from common.tasks import Tasks
+from common.web import OPEN_PATHS, Readiness, new_app
+from order.follower import TICK_S, Follower
+from order.ledger import Ledger
+from order.metrics import Metrics
+from order.routes import add_routes
+from order.sales import Sales
+from order.store import Store, open_database
+
+LANES = {
+    "sales": Lane(workers=64, waiting_max=512, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
+    "reads": Lane(workers=16, waiting_max=256, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
+    "health": Lane(workers=2, waiting_max=64, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
+}
+
+
+def create_app(
+    settings: Settings, *, clock: Clock, http: Http, tasks: Tasks, random: Random
+) -> Flask:
+    """Build an order server. `random` is not used: order ids are the leader's."""
+    store = Store(open_database(settings.data_dir / "orders.db"))
+    signer = Signer(settings.node, settings.cluster_secret)
+    metrics = Metrics()
+
+    def cluster() -> str:
+        return store.place.cluster
+
+    catalogs = {
+        name: Peer(name, url, http=http, signer=signer, cluster=cluster)
+        for name, url in settings.catalogs.items()
+    }
+    ledger = Ledger(catalogs, clock)
+    follower = Follower(ledger, store, clock=clock, tasks=tasks, metrics=metrics)
+    sales = Sales(catalogs, store, clock=clock, metrics=metrics)
+
+    app = new_app(
+        "order",
+        clock=clock,
+        signer=signer,
+        cluster=cluster,
+        internal=lambda path: path not in OPEN_PATHS,
+        readiness=lambda: readiness(follower, ledger),
+        registry=metrics.registry,
+    )
+    add_routes(
+        app,
+        sales=sales,
+        follower=follower,
+        store=store,
+        status=lambda: status(settings.node, follower, sales),
+    )
+    app.extensions["bazar"] = Service(
+        flask=app,
+        lanes=LANES,
+        lane_of=lane_of,
+        tickers=(Ticker("follower", TICK_S, follower.tick),),
+        stop=follower.stop,
+        close=store.close,
+    )
+    return app
+
+
+def lane_of(method: str, path: str) -> str:
+    """Return the lane of a request: a sale may wait for the leader, health waits for nobody."""
+    if path == "/sales":
+        return "sales"
+    return "health" if path == "/status" or path in OPEN_PATHS else "reads"
+
+
+def readiness(follower: Follower, ledger: Ledger) -> Readiness:
+    """Reads while log and ledger belong together; writes while some catalog answers."""
+    if follower.refusing is not None:
+        return Readiness(reads=False, writes=False, why=follower.refusing)
+    if not ledger.reachable:
+        return Readiness(reads=True, writes=False, why="no catalog server has answered lately")
+    return Readiness(reads=True, writes=True, why="")
+
+
+def status(node: str, follower: Follower, sales: Sales) -> dict[str, Any]:
+    """Return what `/cluster` shows; the position is that of the last ledger that is all here."""
+    seen, lag = follower.seen, follower.lag
+    complete = seen is not None and lag == 0 and seen.epoch is not None and seen.as_of is not None
+    return {
+        "node": node,
+        "role": "order",
+        "epoch": None if seen is None else seen.epoch,
+        "position": [seen.epoch, seen.as_of] if seen is not None and complete else None,
+        "lag": lag,
+        "lease": None,
+        "state": state(follower),
+        "leader": sales.leader,
+    }
+
+
+def state(follower: Follower) -> str:
+    """Return one word (or a sentence, when people must act) for what the node does."""
+    if follower.refusing is not None:
+        return f"refusing: {follower.refusing}"
+    if follower.lag is None:
+        return "starting"
+    return "following" if follower.lag == 0 else "catching up"

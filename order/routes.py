@@ -1,0 +1,113 @@
+"""The order server's signed calls (docs/wire.md, "Order" and "Status") as Flask routes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from flask import Flask, Response, g, request
+
+from common.cursor import read_cursor, write_cursor
+from common.errors import MEDIA_TYPE, Problem
+from common.fields import idempotency_key, invalid, known, limit, sale_lines
+from common.web import json_answer, json_body, problem_response, query
+from order.follower import Follower
+from order.model import Outcome
+from order.sales import Sales
+from order.store import DiskFull, StorageBroken, Store
+
+LIST = "orders"
+ORDER_ID_CHARS_MAX = 100
+READ_MARGIN_S = 0.02  # for the way back
+
+
+def add_routes(
+    app: Flask,
+    *,
+    sales: Sales,
+    follower: Follower,
+    store: Store,
+    status: Callable[[], Mapping[str, Any]],
+) -> None:
+    """Give an app the order server's calls."""
+
+    @app.post("/sales")
+    def sell() -> Response:
+        key = idempotency_key(request.headers.get("Idempotency-Key"))
+        if key is None:
+            raise invalid("Idempotency-Key", "is missing")
+        body = json_body()
+        known(body, ("items",))
+        return outcome_answer(sales.buy(sale_lines(body.get("items")), key, g.until))
+
+    @app.get("/orders/<order_id>")
+    def order(order_id: str) -> Response:
+        query(())
+        return Response(_find(store, follower, order_id), content_type="application/json")
+
+    @app.get("/orders")
+    def orders() -> Response:
+        asked = query(("limit", "after"))
+        return json_answer(_listing(store, follower, limit(asked.get("limit")), asked.get("after")))
+
+    @app.get("/status")
+    def node_status() -> Response:
+        return json_answer(status())
+
+    @app.errorhandler(StorageBroken)
+    @app.errorhandler(DiskFull)
+    def storage_failed(error: Exception) -> Response:
+        return problem_response(Problem("unavailable", f"this order server's disk: {error}"))
+
+
+def outcome_answer(outcome: Outcome) -> Response:
+    """Write what the leader decided: the order, or the refusal with its own status."""
+    if outcome.order is None:
+        response = json_answer(outcome.answer, outcome.status)
+        response.content_type = MEDIA_TYPE
+        return response
+    location = f"/orders/{quote(outcome.order.order_id, safe='')}"
+    return json_answer(outcome.answer, outcome.status, {"Location": location})
+
+
+def _find(store: Store, follower: Follower, order_id: str) -> str:
+    """Return an order's body: own table, else catch up and look again; then "not found" is true."""
+    if not _may_be_an_id(order_id):
+        raise _not_found()
+    _check(follower)
+    body = store.find(order_id)
+    if body is None:
+        follower.catch_up(g.until - READ_MARGIN_S)
+        body = store.find(order_id)
+    if body is None:
+        raise _not_found()
+    return body
+
+
+def _listing(store: Store, follower: Follower, rows: int, after: str | None) -> dict[str, Any]:
+    """Return a page of all orders as they were sold, up to a cursor that has just caught up."""
+    _check(follower)
+    follower.catch_up(g.until - READ_MARGIN_S)
+    cluster = store.place.cluster
+    found, total = store.listing(read_cursor(LIST, cluster, after), rows)
+    last = (found[-1].number if found else None) or total
+    return {
+        "items": [json.loads(order.body) for order in found],
+        "total": total,
+        "next": write_cursor(LIST, cluster, last) if last < total else None,
+    }
+
+
+def _check(follower: Follower) -> None:
+    if follower.refusing is not None:
+        raise Problem("unavailable", f"this order log is out of service: {follower.refusing}")
+
+
+def _may_be_an_id(text: str) -> bool:
+    return len(text) <= ORDER_ID_CHARS_MAX and text.isascii() and text.isprintable()
+
+
+def _not_found() -> Problem:
+    return Problem("not-found", "there is no such order")

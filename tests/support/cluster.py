@@ -1,0 +1,209 @@
+"""A whole Bazar in one process: real routes, real SQLite files, a pretend network, a fake clock, one seed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import catalog.app
+import frontend.app
+import order.app
+from common.auth import Signer
+from common.config import Settings
+from common.peer import Peer, Request, Response
+from common.service import Service, service_of
+from tests.support.network import Network
+from tests.support.scheduler import Scheduler, SimClock, SimTasks
+
+SECRET, TOKEN = "s" * 40, "t" * 40
+CREATE: dict[str, Callable[..., Any]] = {
+    "frontend": frontend.app.create_app, "catalog": catalog.app.create_app, "order": order.app.create_app,
+}  # fmt: skip
+
+
+@dataclass
+class Running:
+    """One incarnation of a node."""
+
+    service: Service
+    owner: object
+
+
+@dataclass
+class Cluster:
+    """Nodes that can be started, killed, stopped and cut off."""
+
+    folder: Path
+    seed: int = 0
+    frontends: int = 1
+    seed_file: Path | None = None
+    cache_capacity: int = 64
+    lease_s: float = 2.0
+    running: dict[str, Running] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(self.seed)
+        self.network = Network(self.scheduler)
+        self.scheduler.failed = self._failed
+        self._random = Random(self.seed)
+        self.clocks: dict[str, SimClock] = {}
+        self.names = {
+            "frontend": [f"frontend-{number + 1}" for number in range(self.frontends)],
+            "catalog": ["catalog-1", "catalog-2"],
+            "order": ["order-1", "order-2"],
+        }
+        for role in ("frontend", "catalog", "order"):
+            for name in self.names[role]:
+                offset = self._random.uniform(0, 1000)
+                self.clocks[name] = SimClock(self.scheduler, offset_s=offset)
+
+    def role_of(self, name: str) -> str:
+        return name.rsplit("-", 1)[0]
+
+    def _urls(self, role: str) -> dict[str, str]:
+        return {name: f"http://{name}" for name in self.names[role]}
+
+    def settings(self, name: str) -> Settings:
+        """Return what a node is told."""
+        return Settings(
+            role=self.role_of(name), node=name, frontends=self._urls("frontend"),
+            catalogs=self._urls("catalog"), orders=self._urls("order"), backup={},
+            data_dir=self.folder / name, cluster_secret=SECRET, admin_token=TOKEN,
+            cache_capacity=self.cache_capacity, cache_lease_s=self.lease_s, listen_host="",
+            listen_port=0, seed_file=self.seed_file,
+        )  # fmt: skip
+
+    # --- life and death ---
+
+    def start(self, *names: str) -> None:
+        """Start nodes (all of them when none is named)."""
+        for name in names or [name for role in self.names.values() for name in role]:
+            self._start(name)
+
+    def _start(self, name: str) -> None:
+        owner = (name, self._random.getrandbits(32))
+        settings = self.settings(name)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        app = CREATE[settings.role](
+            settings, clock=self.clocks[name], http=self.network.port(name, owner),
+            tasks=SimTasks(self.scheduler, owner), random=Random(self._random.getrandbits(64)),
+        )  # fmt: skip
+        service = service_of(app)
+        self.running[name] = Running(service, owner)
+        self.network.apps[name] = (owner, app)
+        for loop, run in service.loops.items():
+            self.scheduler.spawn(f"{name} {loop}", owner, run)
+        for ticker in service.tickers:
+            self.scheduler.spawn(
+                f"{name} {ticker.name}", owner, self._ticking(ticker.run, ticker.interval_s)
+            )
+        self.scheduler.note(f"start {name}")
+
+    def _ticking(self, run: Callable[[], None], interval_s: float) -> Callable[[], None]:
+        def forever() -> None:
+            while True:
+                run()
+                self.scheduler.sleep(interval_s)
+
+        return forever
+
+    def kill(self, name: str) -> None:
+        """Kill -9: nothing of the process is left but its files."""
+        running = self.running.pop(name, None)
+        if running is None:
+            return
+        self.scheduler.note(f"kill {name}")
+        del self.network.apps[name]
+        running.service.close()  # first, so that nothing a dying job does can reach the disk
+        self.scheduler.kill(running.owner)
+        self.network.break_connections(name)
+
+    def lose_disk(self, name: str) -> None:
+        """Replace a dead node's disk by an empty one."""
+        assert name not in self.running
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.scheduler.note(f"empty the disk of {name}")
+
+    def stop_for(self, name: str, seconds: float) -> None:
+        """SIGSTOP for a while."""
+        self.scheduler.note(f"stop {name} for {seconds:.2f} s")
+        self.scheduler.stopped[self.running[name].owner] = self.scheduler.now + seconds
+
+    def cut(self, one: str, other: str, *, both: bool = True) -> None:
+        """Lose every message from one to the other."""
+        self.scheduler.note(f"cut {one} -> {other}" + (" and back" if both else ""))
+        self.network.cuts |= {(one, other), (other, one)} if both else {(one, other)}
+
+    def heal(self) -> None:
+        """Mend all cuts."""
+        self.network.cuts.clear()
+
+    def _failed(self, job: Any) -> None:
+        raise AssertionError(
+            f"{job.name} failed: {job.error!r}\n" + "\n".join(self.scheduler.script[-40:])
+        ) from job.error
+
+    # --- running ---
+
+    def client(self, name: str, run: Callable[[], None]) -> Any:
+        """Start a client as a job of its own."""
+        return self.scheduler.spawn(name, name, run)
+
+    def run(self, until: Callable[[], bool], limit_s: float = 60.0) -> None:
+        """Run until a condition holds."""
+        self.scheduler.run(until, limit_s)
+
+    def run_for(self, seconds: float) -> None:
+        """Let simulated time pass."""
+        end = self.scheduler.now + seconds
+        self.scheduler.at(end, lambda: None)
+        self.scheduler.run(lambda: self.scheduler.now >= end, seconds + 1)
+
+    def do(self, call: Callable[[], Any], limit_s: float = 60.0) -> Any:
+        """Run one call as a client's job and return its result."""
+        box: list[Any] = []
+        job = self.scheduler.spawn("client", "client", lambda: box.append(call()))
+        self.run(lambda: job.done, limit_s)
+        return box[0]
+
+    # --- speaking to nodes ---
+
+    def peer(self, name: str, sender: str = "client") -> Peer:
+        """Return a way to send signed calls to a node."""
+        port = self.network.port(sender)
+        return Peer(
+            name, f"http://{name}", http=port, signer=Signer(sender, SECRET), cluster=lambda: ""
+        )
+
+    def ask(
+        self, frontend: str, method: str, target: str, document: Any = None, *, key: str | None = None,
+        operator: bool = False, timeout_s: float = 10.0,
+    ) -> Response:  # fmt: skip
+        """Send one public call; only from within a client's job."""
+        headers = {"Idempotency-Key": key} if key else {}
+        if operator:
+            headers["Authorization"] = f"Bearer {TOKEN}"
+        body = b"" if document is None else json.dumps(document).encode()
+        request = Request(frontend, "", method, target, headers, body, timeout_s)
+        return self.network.send("client", request)
+
+    def ready(self) -> bool:
+        """Tell whether one catalog leads with the other following, and the shop is open."""
+        states = [self.node(name) for name in self.names["catalog"] if name in self.running]
+        return len(states) == 2 and any(
+            node.leads and node.peer_following and node.end().seq > 0 for node in states
+        ) and any(node.status == "following" for node in states)  # fmt: skip
+
+    def node(self, name: str) -> Any:
+        """Return the catalog node object of a running catalog (for looking only)."""
+        return self.running[name].service.flask.extensions["bazar.node"]
+
+    def close(self) -> None:
+        """End everything."""
+        for name in list(self.running):
+            self.kill(name)
