@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry, Gauge
 from catalog import bookfile
 from catalog.model import Operation
 from catalog.node import Node
+from catalog.peer_routes import add_replication
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
-from catalog.routes import add_reads, add_replication, add_writes
+from catalog.routes import add_reads, add_writes
 from catalog.sessions import HEARTBEAT_S
 from catalog.snapshots import Snapshots
 from catalog.transport import Transport
@@ -23,7 +24,12 @@ from common.config import Settings
 from common.errors import Problem
 from common.peer import Http, Peer
 from common.service import (
-    INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX, Lane, Service, StartRefused, Ticker,
+    INTERNAL_BODY_BYTES_MAX,
+    PUBLIC_BODY_BYTES_MAX,
+    Lane,
+    Service,
+    StartRefused,
+    Ticker,
 )  # fmt: skip
 from common.tasks import Tasks
 from common.web import OPEN_PATHS, new_app

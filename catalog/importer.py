@@ -36,6 +36,10 @@ BATCH_BYTES_MAX = 256 * 1024
 BAD_ROWS_NAMED_MAX = 1000
 
 LOADED, SOME_BAD, NOT_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+AGAIN = (
+    "the batch under way may be loaded or not."
+    " Running this again is safe: what is loaded stays as it is."
+)
 
 
 @dataclass
@@ -114,7 +118,6 @@ def import_file(
     run: Run, books: Callable[[BinaryIO], Iterator[Book | BadRow]], path: Path, console: Console
 ) -> tuple[int, str]:
     """Load one file; return the exit code, and why it stopped early or the empty string."""
-    unknown = "of the batch under way nothing is known"
     try:
         with path.open("rb") as source, progress_of(source, console) as tick:
             run.load(books(source), tick)
@@ -123,9 +126,9 @@ def import_file(
     except BadFile as error:
         return NOT_DONE, f"{path}: {error}"
     except Undelivered as error:
-        return NOT_DONE, f"stopped: {error}; {unknown}"
+        return NOT_DONE, f"stopped: {error}; {AGAIN}"
     except KeyboardInterrupt:
-        return INTERRUPTED, f"stopped: interrupted; {unknown}"
+        return INTERRUPTED, f"stopped: interrupted; {AGAIN}"
     return (SOME_BAD if run.tally.bad else LOADED), ""
 
 
@@ -135,7 +138,8 @@ def report(tally: Tally, stopped: str, say: Callable[[str], None], out: TextIO) 
         say(f"and {tally.bad - BAD_ROWS_NAMED_MAX:,} more")
     if stopped:
         say(stopped)
-        say(f"loaded before that: {tally}. Running this again is safe: it leaves that as it is.")
+        if tally.books:
+            say(f"loaded before that: {tally}")
     else:
         print(tally, file=out)
 

@@ -18,7 +18,9 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Operation:
-    """One write, known by its idempotency key; `body` is canonical: checked, with defaults filled in."""
+    """One write, known by its idempotency key; `body` is canonical: checked, with defaults filled
+    in.
+    """
 
     key: str
     kind: str

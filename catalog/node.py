@@ -1,7 +1,8 @@
 """One catalog node: its files, its role, the right to answer, and every read.
 
-Law: `lock` guards the role, the promises and, except while this node leads, the database's writer connection (the
-leader's writer task owns it then). It is never held over a call. A read notes the epoch before it opens its snapshot.
+Law: `lock` guards the role, the promises and, except while this node leads, the database's writer
+connection (the leader's writer task owns it then). It is never held over a call. A read notes the
+epoch before it opens its snapshot.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ class Node:
             event.set()
 
     def halt(self, why: str) -> None:
-        """Stop answering and end the process: the disk can no longer be trusted until it is verified."""
+        """Stop answering and end the process: the disk can no longer be trusted until it is
+        verified.
+        """
         self.halted = why
         self.become(REFUSING, why)
 
@@ -128,19 +131,23 @@ class Node:
             record = self.record
             return View(
                 node=self.name, disk=record.disk, cluster=record.cluster, record=record.record,
-                promise=record.promise, end=store.end(db), prepared=prepared and prepared.position,
+                promise=record.promise, end=store.end(db), prepared=prepared.position if prepared else None,
                 schema=SCHEMA_VERSION, status=self.status, checked=self.checked,
             )  # fmt: skip
 
     def write(self, change: Callable[[apsw.Connection], None]) -> None:
-        """Run a change in one transaction on the writer's connection; the caller holds `lock` and does not lead."""
+        """Run a change in one transaction on the writer's connection; the caller holds `lock` and
+        does not lead.
+        """
         with guard(self), self.db.writer as db:
             change(db)
 
     # --- reads ---
 
     def read(self, key: str, query: Callable[[apsw.Connection], Any]) -> Reading:
-        """Answer a query about `key` from one moment; raise `dirty` or `unavailable` when this node may not."""
+        """Answer a query about `key` from one moment; raise `dirty` or `unavailable` when this node
+        may not.
+        """
         epoch = self.may_answer()
         with self.db.read() as db:
             if store.is_dirty(db, key):
@@ -153,7 +160,9 @@ class Node:
             return Reading(query(db), epoch, as_of)
 
     def may_answer(self) -> int:
-        """Return the epoch to label an answer with; raise `unavailable` when there is no right to answer."""
+        """Return the epoch to label an answer with; raise `unavailable` when there is no right to
+        answer.
+        """
         with self.lock:
             if self.status not in SERVING:
                 raise Problem("unavailable", f"{self.name} is {self.status}: {self.why}")
@@ -200,7 +209,9 @@ def _open_record(path: Path, random: Random) -> NodeRecord:
 
 
 class guard:  # noqa: N801  # reads as a statement: `with guard(node):`
-    """Halt the node when the disk fails in a way after which its contents are not known (fsync errors first of all)."""
+    """Halt the node when the disk fails in a way after which its contents are not known (fsync
+    errors first of all).
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node

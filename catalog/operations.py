@@ -1,7 +1,8 @@
 """What each kind of write does inside the leader's transaction, and which keys it makes dirty.
 
-Law: an operation either changes rows and returns its answer, or raises `Refused` and changes nothing; both are
-recorded under its key. Rows are read before and after inside the transaction, never assumed.
+Law: an operation either changes rows and returns its answer, or raises `Refused` and changes
+nothing; both are recorded under its key. Rows are read before and after inside the transaction,
+never assumed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Refused(Exception):
 
 @dataclass
 class Transaction:
-    """What an operation may use: the open transaction, the seq it will have, the date, and a fresh order id."""
+    """What an operation may use: the open transaction, the seq it will have, the date, and a fresh
+    order id.
+    """
 
     db: apsw.Connection
     seq: int

@@ -1,7 +1,7 @@
 """The operations waiting for the writer, and who waits for them.
 
-Law: an operation withdrawn while it is queued was never done; once it is taken into a batch its outcome can only
-be known or unknown, never refused.
+Law: an operation withdrawn while it is queued was never done; once it is taken into a batch its
+outcome can only be known or unknown, never refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Queue:
     def join(
         self, operation: Operation, refusal: Callable[[], Problem | None]
     ) -> tuple[Ticket, bool]:
-        """Wait behind the others, or with whoever sent this key before; return the ticket and whether it is ours.
+        """Wait behind the others, or with whoever sent this key before; return the ticket and
+        whether it is ours.
 
         `refusal()` is asked only for a new key. Raises its problem, or `idempotency-mismatch`.
         """
@@ -128,7 +129,9 @@ def unknown(key: str) -> Problem:
 
 
 def still_running(key: str, first: bool) -> Problem:
-    """Return the answer to whoever waited long enough: the one who began it, or another one with its key."""
+    """Return the answer to whoever waited long enough: the one who began it, or another one with
+    its key.
+    """
     return (
         unknown(key)
         if first

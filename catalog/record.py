@@ -38,7 +38,7 @@ class NodeRecord:
         return f"{self._random.getrandbits(64):016x}"
 
     def _write(self, sql: str, *values: object) -> None:
-        self._db.writer.execute(sql, values)  # type: ignore[arg-type]
+        self._db.writer.execute(sql, values)
         self._load()
 
     def _load(self) -> None:
@@ -72,7 +72,9 @@ class NodeRecord:
         )  # fmt: skip
 
     def filled_from(self, record: Record, promise: Promise) -> None:
-        """Take over the peer's record and promise after a refill (it does not name this disk: no vote yet)."""
+        """Take over the peer's record and promise after a refill (it does not name this disk: no
+        vote yet).
+        """
         text = json.dumps(record.document())
         self._write("UPDATE node SET record = ?, promised = ?", text, promise.epoch)
 

@@ -1,7 +1,7 @@
 """How a node finds its place: it meets its peer, then founds, refills, leads or follows.
 
-Law: every node starts recovering; the highest epoch record wins; digests are compared before a copy serves beside
-another one; a leader has the peer's promise before it looks at what the peer holds.
+Law: every node starts recovering; the highest epoch record wins; digests are compared before a copy
+serves beside another one; a leader has the peer's promise before it looks at what the peer holds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from catalog import store
 from catalog.model import SCHEMA_VERSION, Entry
 from catalog.node import SCHEMA, Node
 from catalog.replication import (
-    ALONE, FOLLOWING, LEADING, RECOVERING, REFUSING, Promise, Record, Step, View, assess,
+    ALONE,
+    FOLLOWING,
+    LEADING,
+    RECOVERING,
+    REFUSING,
+    Promise,
+    Record,
+    Step,
+    View,
+    assess,
 )  # fmt: skip
 from catalog.sessions import DRIFT
 from catalog.transport import Transport
@@ -56,7 +65,9 @@ class Recovery:
             self._not_before = node.clock.now() + REFUSED_RETRY_S
 
     def _on_silence(self, why: str) -> None:
-        """Without its peer a member still answers reads of clean keys: nothing can have been written without it."""
+        """Without its peer a member still answers reads of clean keys: nothing can have been
+        written without it.
+        """
         node = self._node
         node.peer_following = False
         record = node.record.record
@@ -118,13 +129,16 @@ class Recovery:
             node.record.enter(cluster, record)
             node.checked = True
             node.peer_following = True
-        # No process before this one can have granted a lease in this cluster, so nothing is waited for.
+        # No process before this one can have granted a lease in this cluster, so nothing is waited
+        # for.
         node.become(LEADING, "founded the cluster")
 
     # --- refill ---
 
     def _refill(self, peer: View, why: str) -> None:
-        """Become a new disk and copy everything; crash-safe, for without a record only a refill can follow."""
+        """Become a new disk and copy everything; crash-safe, for without a record only a refill can
+        follow.
+        """
         node = self._node
         log.warning("refilling from %s: %s", peer.node, why)
         node.become(RECOVERING, f"refilling from {peer.node}: {why}")
@@ -146,7 +160,9 @@ class Recovery:
         log.info("refilled: entry %d", node.end().seq)
 
     def _same_digest(self) -> bool:
-        """Compare the copies; False when they are not at one position now. A difference is refused loudly."""
+        """Compare the copies; False when they are not at one position now. A difference is refused
+        loudly.
+        """
         theirs, ours = self._transport.digest(), self._node.digest()
         if theirs[0] != ours[0]:
             return False
@@ -159,7 +175,9 @@ class Recovery:
     # --- follow ---
 
     def _follow(self, leader: View) -> None:
-        """Catch up with a leader of this very epoch and serve beside it; otherwise be ready to promise."""
+        """Catch up with a leader of this very epoch and serve beside it; otherwise be ready to
+        promise.
+        """
         node = self._node
         node.checked = True
         if leader.status != LEADING or leader.record != node.record.record:
@@ -177,7 +195,9 @@ class Recovery:
     # --- lead ---
 
     def _lead(self, peer: View) -> None:
-        """Take the next epoch: promise, then look, adopt, settle, compare, and make the epoch durable at both."""
+        """Take the next epoch: promise, then look, adopt, settle, compare, and make the epoch
+        durable at both.
+        """
         node = self._node
         while_leading = node.leads
         epoch = 1 + max(
@@ -201,7 +221,8 @@ class Recovery:
         members = {node.name: node.record.disk, peer.node: peer.disk}
         record = Record(epoch, node.name, members, max(old.lease_s_max, node.lease_s))
         if not while_leading:
-            # Every lease a predecessor granted has ended by then: it was gone when this process started.
+            # Every lease a predecessor granted has ended by then: it was gone when this process
+            # started.
             node.no_commit_before = node.started_at + old.lease_s_max * DRIFT
         self._transport.follow(node.record.cluster, record, node.end())
         with node.lock:
@@ -211,7 +232,9 @@ class Recovery:
         node.become(LEADING, f"epoch {epoch}")
 
     def _adopt(self, peer: View) -> Entry | None:
-        """Take over what the peer has prepared beyond this log: it may have been answered. Its keys are dirty here, too."""
+        """Take over what the peer has prepared beyond this log: it may have been answered. Its keys
+        are dirty here, too.
+        """
         node = self._node
         end = node.end()
         entry = self._transport.prepared() if peer.prepared else None

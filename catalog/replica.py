@@ -1,7 +1,7 @@
 """What a catalog node does when its peer speaks to it: promise, follow, prepare, commit.
 
-Law: one lock covers "check the promise, store, sync" as well as "make a promise durable, read the log's end"; an
-acknowledgement is never sent before its sync.
+Law: one lock covers "check the promise, store, sync" as well as "make a promise durable, read the
+log's end"; an acknowledgement is never sent before its sync.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def follow(node: Node, cluster: str, record: Record, leader_end: Position) -> No
 
 
 def prepare(node: Node, epoch: int, prev: Position, entry: Entry, committed: int) -> None:
-    """Store an entry durably as prepared, applying the one before it if that is committed; returns after the sync."""
+    """Store an entry durably as prepared, applying the one before it if that is committed; returns
+    after the sync.
+    """
     with node.lock:
         if node.status != FOLLOWING:
             raise Problem("unavailable", f"{node.name} is {node.status}: {node.why}")
@@ -68,7 +70,9 @@ def _store(db: apsw.Connection, entry: Entry, *, apply_first: bool) -> None:
 
 
 def commit(node: Node, epoch: int, position: Position) -> View:
-    """Apply the prepared entry if it is the one committed; return this node's view (this is the heartbeat, too)."""
+    """Apply the prepared entry if it is the one committed; return this node's view (this is the
+    heartbeat, too).
+    """
     with node.lock:
         fenced = epoch < max(node.record.promise.epoch, node.epoch)
         if not fenced and node.checked and not node.leads:

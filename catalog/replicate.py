@@ -1,7 +1,9 @@
-"""One entry on its way: PREPARE to the replica and INVALIDATE to every session, at the same time, until all is settled.
+"""One entry on its way: PREPARE to the replica and INVALIDATE to every session, at the same time,
+until all is settled.
 
-Law: it ends in one of three ways: the replica holds the entry and no session is left to wait for; or nothing was
-ever sent to the replica; or this node no longer leads. Time alone ends nothing but leases.
+Law: it ends in one of three ways: the replica holds the entry and no session is left to wait for;
+or nothing was ever sent to the replica; or this node no longer leads. Time alone ends nothing but
+leases.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Round:
         self._over = False
 
     def run(self, sessions: list[tuple[str, str]], set_stuck: Callable[[bool], None]) -> bool:
-        """Return True when the entry may commit; False when it was dropped unsent, or the lead was lost."""
+        """Return True when the entry may commit; False when it was dropped unsent, or the lead was
+        lost.
+        """
         self._tasks.spawn("prepare", self._push_to_replica)
         for session, frontend in sessions:
             self._tasks.spawn("invalidate", lambda s=session, f=frontend: self._tell(s, f))  # type: ignore[misc]

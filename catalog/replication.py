@@ -1,8 +1,9 @@
 """PURE: who may lead, what may follow what, and what a node must do when it meets its peer.
 
-Law: a leader needs the durable promise of its peer; an entry is stored only where its predecessor is; a disk that
-is empty or was rolled back neither votes nor leads before it has been refilled under a new identity.
-Messages in, verdicts out: no I/O here. The ideas are Raft's (log matching) and Viewstamped Replication's (recovery).
+Law: a leader needs the durable promise of its peer; an entry is stored only where its predecessor
+is; a disk that is empty or was rolled back neither votes nor leads before it has been refilled
+under a new identity. Messages in, verdicts out: no I/O here. The ideas are Raft's (log matching)
+and Viewstamped Replication's (recovery).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ SERVING = (ALONE, FOLLOWING, LEADING)
 
 @dataclass(frozen=True)
 class Record:
-    """The durable truth about one epoch: who leads, on which disks, and the longest lease ever granted until it."""
+    """The durable truth about one epoch: who leads, on which disks, and the longest lease ever
+    granted until it.
+    """
 
     epoch: int
     leader: str
@@ -153,7 +156,9 @@ def _among_filled(me: View, peer: View, record: Record) -> Verdict:
 
 
 def _rolled_back(me: View, peer: View, leads: bool) -> Verdict | None:
-    """Notice a member's disk that lost what it had acknowledged (strict mode: nothing commits without both)."""
+    """Notice a member's disk that lost what it had acknowledged (strict mode: nothing commits
+    without both).
+    """
     leader, replica = (me, peer) if leads else (peer, me)
     if replica.end.seq > leader.end.seq:
         lost, holder = leader, replica
@@ -210,7 +215,9 @@ class Answer(Enum):
 def judge_prepare(
     view: View, epoch: int, prev: Position, entry: Position, committed: int
 ) -> Answer:
-    """Decide what a replica does with an entry sent under `epoch`, after `prev`, all up to `committed` committed."""
+    """Decide what a replica does with an entry sent under `epoch`, after `prev`, all up to
+    `committed` committed.
+    """
     if not in_epoch(view, epoch):
         return Answer.FENCED
     if entry.seq <= view.end.seq:
@@ -226,7 +233,9 @@ def judge_prepare(
 
 
 def in_epoch(view: View, epoch: int) -> bool:
-    """Tell whether a leader's write under `epoch` is obeyed here: the epoch this disk is in, with none promised above."""
+    """Tell whether a leader's write under `epoch` is obeyed here: the epoch this disk is in, with
+    none promised above.
+    """
     record = view.record
     return (
         record is not None and epoch == record.epoch and view.promise.epoch <= epoch

@@ -1,4 +1,4 @@
-"""The catalog's HTTP: reads for everybody, operations and sessions for the leader, replication between the two.
+"""The catalog's HTTP for others: reads at any node, operations and sessions at the leader.
 
 See docs/wire.md for shapes. Every call here is signed; `common/web.py` has checked that.
 """
@@ -12,23 +12,24 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
-from catalog import replica, store
+from catalog import store
 from catalog.model import (
-    LEDGER_KEY, TEXT_KEY, TOPICS_KEY, Operation, book_key, decode_entries, topic_page_key,
+    LEDGER_KEY,
+    TEXT_KEY,
+    TOPICS_KEY,
+    Operation,
+    book_key,
+    topic_page_key,
 )  # fmt: skip
 from catalog.node import Node, Reading
-from catalog.replication import Record
 from catalog.sessions import Renewal
-from catalog.snapshots import Snapshots
 from catalog.writer import Writer
 from common import fields
 from common.cursor import read_cursor, write_cursor
 from common.errors import Problem
-from common.position import Position
 from common.web import json_answer, json_body, query
 
 ANSWER_MARGIN_S = 0.05  # answer before the caller stops waiting
-ENTRIES_BYTES_MAX = 4 * 1024 * 1024
 LEDGER_ROWS_MAX = 1000
 
 
@@ -81,7 +82,10 @@ def add_reads(app: Flask, node: Node) -> None:
     @app.get("/ledger")
     def ledger() -> Response:
         given = query(("after", "limit"))
-        after, limit = _count(given, "after", 0), min(_count(given, "limit", 500), LEDGER_ROWS_MAX)
+        after, limit = (
+            count_of(given, "after", 0),
+            min(count_of(given, "limit", 500), LEDGER_ROWS_MAX),
+        )
         return _answer(node, node.read(LEDGER_KEY, lambda db: store.ledger(db, after, limit)))
 
     @app.get("/status")
@@ -89,7 +93,7 @@ def add_reads(app: Flask, node: Node) -> None:
         return json_answer(_status(node))
 
 
-def _count(given: Mapping[str, str], name: str, default: int) -> int:
+def count_of(given: Mapping[str, str], name: str, default: int) -> int:
     text = given.get(name, str(default))
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
         raise fields.invalid(name, "must be a count")
@@ -189,67 +193,3 @@ def _leading(node: Node) -> int:
         if not node.leads:
             raise Problem("not-leader", f"{node.name} is {node.status}", leader=node.leader)
         return node.epoch
-
-
-def add_replication(app: Flask, node: Node, snapshots: Snapshots) -> None:
-    """Add what the two catalogs say to each other."""
-
-    @app.post("/replication/state")
-    def state() -> Response:
-        return json_answer(node.view().document())
-
-    @app.post("/replication/promise")
-    def promise() -> Response:
-        body = json_body()
-        return json_answer(
-            replica.promise(node, int(body["epoch"]), str(body["candidate"])).document()
-        )
-
-    @app.post("/replication/follow")
-    def follow() -> Response:
-        body = json_body()
-        replica.follow(node, body["cluster"], Record(**body["record"]), Position(*body["end"]))
-        return json_answer({})
-
-    @app.post("/replication/prepare")
-    def prepare() -> Response:
-        given = request.args
-        entry = next(decode_entries(request.get_data()))
-        prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
-        replica.prepare(node, int(given["epoch"]), prev, entry, int(given["committed"]))
-        return json_answer({"position": list(entry.position)})
-
-    @app.post("/replication/commit")
-    def commit() -> Response:
-        body = json_body()
-        view = replica.commit(node, int(body["epoch"]), Position(*body["position"]))
-        return json_answer(view.document())
-
-    @app.post("/replication/digest")
-    def digest() -> Response:
-        position, digest = node.digest()
-        return json_answer({"position": list(position), "digest": digest})
-
-    @app.get("/replication/entries")
-    def entries() -> Response:
-        after = _count(request.args, "after", 0)
-        with node.db.read() as db:
-            found = store.entries_after(db, after, ENTRIES_BYTES_MAX)
-        if found is None:
-            raise Problem("too-far-behind", f"the log here no longer holds entry {after}")
-        return Response(found, content_type="application/octet-stream")
-
-    @app.get("/replication/prepared")
-    def prepared() -> Response:
-        with node.db.read() as db:
-            entry = store.prepared(db)
-        return Response(entry.encode() if entry else b"", content_type="application/octet-stream")
-
-    @app.post("/replication/snapshot")
-    def snapshot() -> Response:
-        return json_answer(snapshots.make())
-
-    @app.get("/replication/snapshot/<snapshot_id>")
-    def snapshot_part(snapshot_id: str) -> Response:
-        part = snapshots.part(snapshot_id, _count(request.args, "offset", 0))
-        return Response(part, content_type="application/octet-stream")

@@ -1,8 +1,9 @@
 """PURE: the frontends' cache leases, as the leader that grants them sees them.
 
-Law: a write commits only when each session alive when it began has acknowledged the invalidation or has ended; a
-session that ended is never revived; whoever registers meanwhile starts with the pending keys as floors.
-The grantor counts a lease from when the request was received, times 1.01 (Gray & Cheriton 1989; drift 1 %).
+Law: a write commits only when each session alive when it began has acknowledged the invalidation or
+has ended; a session that ended is never revived; whoever registers meanwhile starts with the
+pending keys as floors. The grantor counts a lease from when the request was received, times 1.01
+(Gray & Cheriton 1989; drift 1 %).
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class Sessions:
             return dict.fromkeys(self._pending_keys, self._pending_seq)
 
     def renew(self, session: str, epoch: int, now: float) -> Renewal:
-        """Extend a session of this epoch, unless it has left an invalidation unacknowledged for a heartbeat."""
+        """Extend a session of this epoch, unless it has left an invalidation unacknowledged for a
+        heartbeat.
+        """
         with self._lock:
             self._drop_ended(now)
             found = self._alive.get(session)
@@ -97,7 +100,9 @@ class Sessions:
             return min(ends, default=None)
 
     def finish(self, seq: int) -> None:
-        """Note that nothing is pending any more: the entry was committed, or dropped before it was sent."""
+        """Note that nothing is pending any more: the entry was committed, or dropped before it was
+        sent.
+        """
         with self._lock:
             self._pending_seq, self._pending_keys = 0, ()
             for session in self._alive.values():

@@ -1,4 +1,6 @@
-"""Snapshots of the database for a peer that is empty or too far behind: one file, fetched piece by piece."""
+"""Snapshots of the database for a peer that is empty or too far behind: one file, fetched piece by
+piece.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What a catalog node reads from its database, and how it keeps the log and the prepared entry.
 
-Law: each function works inside a transaction its caller has opened; the answer's documents are the public ones.
+Law: each function works inside a transaction its caller has opened; the answer's documents are the
+public ones.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def topic_page(
     after: int,
     cursor: Callable[[int], str],
 ) -> Document:
-    """Return one page of a topic's books by id; `topic` is the topic key, `spelled` what the client wrote."""
+    """Return one page of a topic's books by id; `topic` is the topic key, `spelled` what the client
+    wrote.
+    """
     rows = db.execute(
         f"SELECT {LIST_COLUMNS} FROM book_topics t JOIN books b ON b.id = t.book_id"
         " WHERE t.topic = ? AND t.book_id > ? ORDER BY t.book_id LIMIT ?",
@@ -99,7 +102,9 @@ def books_page(
 def text_page(
     db: apsw.Connection, text: str, limit: int, after: int, cursor: Callable[[int], str]
 ) -> Document:
-    """Return one page of the books whose title or authors hold every word of `text`, the last one as a prefix."""
+    """Return one page of the books whose title or authors hold every word of `text`, the last one
+    as a prefix.
+    """
     match = fts_query(text)
     if match is None:
         return {"items": [], "total": 0, "next": None}
@@ -167,7 +172,9 @@ def position_at(db: apsw.Connection, seq: int) -> Position | None:
 
 
 def entries_after(db: apsw.Connection, seq: int, bytes_max: int) -> bytes | None:
-    """Return encoded entries after `seq`, at least one if there is one; None when the log begins later."""
+    """Return encoded entries after `seq`, at least one if there is one; None when the log begins
+    later.
+    """
     if position_at(db, seq) is None:
         return None
     found = bytearray()
@@ -230,7 +237,9 @@ def is_dirty(db: apsw.Connection, key: str) -> bool:
 
 
 def digest(db: apsw.Connection) -> str:
-    """Return a hash over every replicated row and over what the triggers derive from them (60k rows: 0.2 s)."""
+    """Return a hash over every replicated row and over what the triggers derive from them (60k
+    rows: 0.2 s).
+    """
     total = hashlib.blake2b(digest_size=16)
     for table in (*REPLICATED, "topic_counts"):
         total.update(table.encode())

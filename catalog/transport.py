@@ -45,8 +45,10 @@ class Transport:
 
     def prepare(self, epoch: int, prev: Position, entry: Entry, committed: int) -> None:
         """Have the peer store an entry durably; returns when it has."""
-        query = {"epoch": epoch, "committed": committed}
-        query |= dict(zip(("prev_epoch", "prev_seq", "prev_hash"), prev, strict=True))
+        query = {
+            "epoch": epoch, "committed": committed,
+            "prev_epoch": prev.epoch, "prev_seq": prev.seq, "prev_hash": prev.hash,
+        }  # fmt: skip
         answer = self._peer.call(
             "POST", "/replication/prepare", timeout_s=SUSPICION_S, query=query, body=entry.encode()
         )

@@ -1,25 +1,24 @@
-"""The leader's write path: batches, built, replicated, made invisible nowhere and visible everywhere.
+"""The leader's write path: batches, built, replicated, made invisible nowhere and visible
+everywhere.
 
-Law: an entry commits here only when it is durable at the replica and every session has acknowledged it or ended.
-Once a PREPARE may have left, the entry is never given up in this epoch; before that it may be dropped and refused.
+Law: an entry commits here only when it is durable at the replica and every session has acknowledged
+it or ended. Once a PREPARE may have left, the entry is never given up in this epoch; before that it
+may be dropped and refused.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from contextlib import closing
-from dataclasses import dataclass
 
 import apsw
 
-from catalog import operations, store
-from catalog.model import REPLICATED, Entry, Operation, Outcome
+from catalog import store
+from catalog.batch import Batch, build, roll_back
+from catalog.model import Entry, Operation, Outcome
 from catalog.node import Halted, Node, guard
 from catalog.queue import Queue, Ticket, mismatch, unknown
 from catalog.replicate import Round
 from catalog.transport import Transport
-from common.clock import rfc3339
 from common.errors import Problem
 from common.peer import PeerDown
 from common.position import Position
@@ -29,16 +28,6 @@ log = logging.getLogger("bazar")
 
 IDLE_S = 0.5
 RETRY_S = 0.2
-
-
-@dataclass
-class Batch:
-    """Tickets and what was decided for each inside the open transaction."""
-
-    tickets: list[Ticket]
-    results: dict[str, Outcome | Problem]
-    entry: Entry | None  # None: nothing changed
-    prev: Position
 
 
 class Writer:
@@ -58,7 +47,9 @@ class Writer:
     # --- for those who ask ---
 
     def submit(self, operation: Operation, until: float) -> Outcome:
-        """Have an operation done and wait for its outcome; raise the problem that says what is known."""
+        """Have an operation done and wait for its outcome; raise the problem that says what is
+        known.
+        """
         if not self._node.leads:
             raise Problem(
                 "not-leader", f"{self._node.name} is {self._node.status}", leader=self._node.leader
@@ -71,7 +62,9 @@ class Writer:
         return self._queue.leave(ticket, first)
 
     def _decided(self, operation: Operation, until: float) -> Outcome | None:
-        """Return the recorded outcome; an operation found in an adopted entry is waited for, it is not new."""
+        """Return the recorded outcome; an operation found in an adopted entry is waited for, it is
+        not new.
+        """
         found = self._node.outcome(operation.key)
         while (
             found is None
@@ -104,7 +97,9 @@ class Writer:
     # --- the task ---
 
     def run(self) -> None:
-        """Write batch after batch until stopped; raises `Halted` when the disk cannot be trusted any more."""
+        """Write batch after batch until stopped; raises `Halted` when the disk cannot be trusted
+        any more.
+        """
         while not self._stopping:
             self._wake.wait(IDLE_S)
             self._wake.clear()
@@ -134,7 +129,7 @@ class Writer:
             try:
                 self._write(tickets)
             finally:
-                self._roll_back()
+                roll_back(self._node)
                 node.writing = False
                 for ticket in tickets:
                     if ticket.result is None:
@@ -153,7 +148,7 @@ class Writer:
         return True
 
     def _write(self, tickets: list[Ticket]) -> None:
-        batch = self._build(tickets)
+        batch = build(self._node, tickets)
         self._answer_decided(batch)
         if batch.entry is None:
             return
@@ -175,80 +170,12 @@ class Writer:
             )  # fmt: skip
             self._queue.settle(ticket, problem)
 
-    # --- build ---
-
-    def _build(self, tickets: list[Ticket]) -> Batch:
-        """Run a batch inside one transaction, left open; a batch that cannot be built is refused whole."""
-        db = self._node.db.writer
-        batch = Batch(tickets, {}, None, self._node.end())
-        try:
-            with guard(self._node):
-                db.execute("BEGIN IMMEDIATE")
-                batch.entry = self._run(db, batch)
-        except Problem as problem:  # the disk is full: nothing was sent
-            self._roll_back()
-            refusal = Problem("writes-unavailable", f"nothing was done: {problem.detail}")
-            batch.results = {ticket.operation.key: refusal for ticket in tickets}
-            batch.entry = None
-        return batch
-
-    def _run(self, db: apsw.Connection, batch: Batch) -> Entry | None:
-        keys: set[str] = set()
-        decided: list[str] = []
-        with closing(apsw.Session(db, "main")) as session:
-            for table in REPLICATED:
-                session.attach(table)
-            for ticket in batch.tickets:
-                operation = ticket.operation
-                found = store.outcome(db, operation.key)
-                if found is not None:
-                    same = found.fingerprint == ticket.fingerprint
-                    batch.results[operation.key] = found if same else mismatch(operation.key)
-                    continue
-                result = self._run_one(db, operation, ticket.fingerprint, batch.prev.seq + 1, keys)
-                batch.results[operation.key] = result
-                if isinstance(result, Outcome):
-                    decided.append(operation.key)
-            changeset = session.changeset()
-        if not decided:
-            return None
-        entry = Entry.build(
-            self._node.epoch, batch.prev, tuple(sorted(keys)), tuple(decided), changeset
-        )  # fmt: skip
-        store.append(db, entry)
-        return entry
-
-    def _run_one(
-        self, db: apsw.Connection, operation: Operation, fingerprint: str, seq: int, keys: set[str]
-    ) -> Outcome | Problem:
-        tx = operations.Transaction(db, seq, rfc3339(self._node.clock.wall()), self._new_order_id)
-        db.execute("SAVEPOINT operation")
-        try:
-            status, document = operations.run(tx, operation)
-        except operations.Refused as refused:
-            db.execute("ROLLBACK TO operation")
-            status, document = refused.problem.status, refused.problem.body()
-            tx.keys.clear()
-        except (TypeError, ValueError, KeyError, apsw.ConstraintError) as error:
-            # A defect of ours must not take the batch, or the leader, with it.
-            log.exception("operation %s (%s) failed", operation.key, operation.kind)
-            db.execute("ROLLBACK TO operation")
-            db.execute("RELEASE operation")
-            return Problem("invalid-request", f"this cannot be done: {error}")
-        db.execute("RELEASE operation")
-        keys |= tx.keys
-        answer = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        db.execute(
-            "INSERT INTO operations VALUES (?, ?, ?, ?)",
-            (operation.key, fingerprint, status, answer),
-        )
-        return Outcome(fingerprint, status, answer)
-
-    def _new_order_id(self) -> str:
-        return f"{self._node.random.getrandbits(128):032x}"
+    # --- one batch ---
 
     def _answer_decided(self, batch: Batch) -> None:
-        """Answer what needs no new entry: keys decided before, mismatches, a batch that could not be built."""
+        """Answer what needs no new entry: keys decided before, mismatches, a batch that could not
+        be built.
+        """
         fresh = set(batch.entry.operations) if batch.entry else set()
         for ticket in batch.tickets:
             if ticket.operation.key not in fresh:
@@ -258,7 +185,9 @@ class Writer:
     # --- replicate, commit ---
 
     def _replicate(self, entry: Entry, prev: Position) -> bool:
-        """Get an entry to the replica and out of every cache; False: it was dropped before it left, or we lost the lead."""
+        """Get an entry to the replica and out of every cache; False: it was dropped before it left,
+        or we lost the lead.
+        """
         node = self._node
         waits = node.sessions.begin(entry.position.seq, entry.keys, node.clock.now())
         round_ = Round(node, self._transport, self._tasks, entry, prev)
@@ -283,7 +212,7 @@ class Writer:
         except (
             Problem
         ):  # full: the replica has the entry, so it stands; reapply it, never run it again
-            self._roll_back()
+            roll_back(self._node)
             self._commit_again(entry)
 
     def _commit_again(self, entry: Entry) -> None:
@@ -313,8 +242,3 @@ class Writer:
             self._transport.commit(self._node.epoch, position)
         except (PeerDown, Problem) as error:
             log.debug("commit not delivered; the next heartbeat carries it: %s", error)
-
-    def _roll_back(self) -> None:
-        db = self._node.db.writer
-        if db.in_transaction:
-            db.execute("ROLLBACK")

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -35,7 +36,7 @@ CACHE_CAPACITY_MAX = 10_000_000
 CACHE_LEASE_S_MIN, CACHE_LEASE_S_MAX = 0.1, 60.0
 
 _NODE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})=(\S+)")
-_HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_HOST_NAME = re.compile(r"[A-Za-z0-9.-]+")
 _SECRET = re.compile(r"[\x21-\x7e]+")  # it travels in a header
 
 Number = TypeVar("Number", int, float)
@@ -172,7 +173,15 @@ def _is_node_url(url: str) -> bool:
     except ValueError:
         return False
     bare = url == f"http://{parts.netloc}" and "@" not in parts.netloc
-    return bool(bare and port and _HOST.fullmatch(host))
+    return bool(bare and port and _is_host(host))
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+    return True
 
 
 def _number(
@@ -203,7 +212,7 @@ def _secret(sources: Sources, key: str) -> str:
 
 def _listen(sources: Sources) -> str:
     host = sources.text("LISTEN").removeprefix("[").removesuffix("]")
-    if host and not _HOST.fullmatch(host):
+    if host and not _is_host(host):
         sources.fail("LISTEN", f"must be a host name or an address without a port, not {host!r}")
     return host
 

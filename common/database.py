@@ -1,7 +1,8 @@
 """One SQLite file: WAL, synchronous=FULL, one writer connection, a pool of readers.
 
-Law: a reader never uses the writer's connection (it would see what is not committed), and nothing but this
-module opens one. SQLite comes with apsw, because the SQLite inside many Pythons can corrupt a WAL database.
+Law: a reader never uses the writer's connection (it would see what is not committed), and nothing
+but this module opens one. SQLite comes with apsw, because the SQLite inside many Pythons can
+corrupt a WAL database.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Corrupt(Exception):
 
 
 class Database:
-    """A file that this process alone has open: `writer` for its one writer, `read()` for everybody else."""
+    """A file that this process alone has open: `writer` for its one writer, `read()` for everybody
+    else.
+    """
 
     def __init__(self, path: Path, schema: str, schema_version: int) -> None:
         """Open or create the file and verify it; raise `Corrupt` when it cannot be trusted."""
@@ -67,7 +70,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[apsw.Connection]:
-        """Yield a connection inside one read transaction: everything read in it is of one moment."""
+        """Yield a connection inside one read transaction: everything read in it is of one moment.
+        """
         with self._lock:
             connection = self._idle.pop() if self._idle else self._connect()
         try:
@@ -91,7 +95,8 @@ class Database:
         _sync_file(path)
 
     def replace_by(self, path: Path) -> None:
-        """Make this database a copy of another file, in one step: readers see the old or the new."""
+        """Make this database a copy of another file, in one step: readers see the old or the new.
+        """
         source = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             with self.writer.backup("main", source, "main") as backup:

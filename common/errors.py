@@ -82,10 +82,9 @@ def parse(body: bytes) -> Problem | None:
     try:
         document = json.loads(body)
         code, detail = document.pop("code"), str(document.pop("detail"))
-    except (ValueError, AttributeError, TypeError, KeyError):
+        problem = Problem(code, detail)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         return None
-    if code not in TABLE:
-        return None
-    for member in ("type", "title", "status"):
-        document.pop(member, None)
-    return Problem(code, detail, **document)
+    standard = ("type", "title", "status")
+    problem.members = {name: document[name] for name in document if name not in standard}
+    return problem

@@ -32,7 +32,7 @@ LIMIT_DEFAULT, LIMIT_MAX = 50, 200
 _LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_BLANKS = re.compile(r"\s+")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # categories Cc and Cs
 
 
 def invalid(field: str, why: str) -> Problem:
@@ -51,7 +51,7 @@ def parse_id(text: str) -> int | None:
 def topic_key(text: str) -> str:
     """Return what a topic is matched by: NFC, casefold, blanks collapsed."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    return _BLANKS.sub(" ", folded).strip()
+    return " ".join(folded.split())
 
 
 def text(field: str, value: Any, chars_max: int) -> str:
@@ -60,12 +60,12 @@ def text(field: str, value: Any, chars_max: int) -> str:
         raise invalid(field, "must be a string")
     if len(value) > 4 * chars_max:  # before NFC, which is quadratic in a long run of accents
         raise invalid(field, f"at most {chars_max} characters, this has {len(value)}")
-    line = _BLANKS.sub(" ", unicodedata.normalize("NFC", value)).strip()
+    line = " ".join(unicodedata.normalize("NFC", value).split())
     if not line:
         raise invalid(field, "must not be empty")
     if len(line) > chars_max:
         raise invalid(field, f"at most {chars_max} characters, this has {len(line)}")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in line):
+    if _UNPRINTABLE.search(line):
         raise invalid(field, "holds a control character or half a surrogate pair")
     return line
 

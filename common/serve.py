@@ -152,7 +152,8 @@ class _Node:
         self._listener.listen(BACKLOG)
         tickers = [self._thread(t.name, self._tick, t) for t in self._service.tickers]
         loops = [self._thread(name, self._loop, name) for name in self._service.loops]
-        log.info("listening on %s, port %s", *self._listener.getsockname()[:2])
+        host, port = self._listener.getsockname()[:2]
+        log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
         self._server.run(sockets=[self._listener])
         log.info("stopping")
         self._ending.set()

@@ -18,7 +18,8 @@ from common.web import Readiness
 
 STATUS_WHOLE_S = 1.0
 READY_WHOLE_S = 0.4
-MEMBERS = ("role", "epoch", "position", "lag", "lease", "state", "leader")
+DOWN = "down"
+MEMBERS = ("role", "epoch", "position", "lag", "lease", "state", "leader", "why")
 
 Found = Mapping[str, Any]
 
@@ -54,7 +55,7 @@ class Cluster:
         found = self._ask(list(self._peers), self._status_of, STATUS_WHOLE_S)
         found[self._name] = self._status()
         nodes = [
-            self._entry(service, name, found[name])
+            _entry(service, name, found[name])
             for service, names in self._services.items()
             for name in names
         ]
@@ -67,11 +68,6 @@ class Cluster:
         writes = any(bool(ready.get("writes")) for ready in found.values())
         why = "; ".join(f"{name}: {ready.get('why')}" for name, ready in found.items())
         return Readiness(reads, writes, "" if reads and writes else why)
-
-    def _entry(self, service: str, name: str, found: Found) -> dict[str, Any]:
-        up = "why" not in found
-        entry = {"node": name, "service": service, "up": up}
-        return entry | {member: found.get(member) for member in MEMBERS} | {"why": found.get("why")}
 
     def _status_of(self, name: str) -> Found:
         status = self._peers[name].call("GET", "/status", timeout_s=STATUS_WHOLE_S).json()
@@ -106,6 +102,11 @@ class Cluster:
         return {name: answers.get(name, _down("no answer in time")) for name in names}
 
 
+def _entry(service: str, name: str, found: Found) -> dict[str, Any]:
+    entry = {"node": name, "service": service, "up": found.get("state") != DOWN}
+    return entry | {member: found.get(member) for member in MEMBERS}
+
+
 def _answer_or_down(ask: Callable[[], Found]) -> Found:
     try:
         return ask()
@@ -114,4 +115,4 @@ def _answer_or_down(ask: Callable[[], Found]) -> Found:
 
 
 def _down(why: str) -> Found:
-    return {"state": "down", "why": why}
+    return {"state": DOWN, "why": why}

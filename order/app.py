@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import apsw
 from flask import Flask
 
 from common.auth import Signer
 from common.clock import Clock
 from common.config import Settings
 from common.peer import Http, Peer
-from common.service import PUBLIC_BODY_BYTES_MAX, Lane, Service, Ticker
+from common.service import PUBLIC_BODY_BYTES_MAX, Lane, Service, StartRefused
 from common.tasks import Tasks
 from common.web import OPEN_PATHS, Readiness, new_app
-from order.follower import TICK_S, Follower
+from order.follower import Follower
 from order.ledger import Ledger
 from order.metrics import Metrics
 from order.routes import add_routes
 from order.sales import Sales
 from order.store import Store, open_database
 
+FILE_NAME = "orders.db"
 LANES = {
     "sales": Lane(workers=64, waiting_max=512, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
     "reads": Lane(workers=16, waiting_max=256, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
@@ -31,8 +34,11 @@ LANES = {
 def create_app(
     settings: Settings, *, clock: Clock, http: Http, tasks: Tasks, random: Random
 ) -> Flask:
-    """Build an order server. `random` is not used: order ids are the leader's."""
-    store = Store(open_database(settings.data_dir / "orders.db"))
+    """Build an order server; raise `StartRefused` when its disk cannot be used.
+
+    `random` is not used: order ids are the leader's.
+    """
+    store = _open_store(settings.data_dir / FILE_NAME)
     signer = Signer(settings.node, settings.cluster_secret)
     metrics = Metrics()
 
@@ -63,15 +69,23 @@ def create_app(
         store=store,
         status=lambda: status(settings.node, follower, sales),
     )
+    app.extensions["bazar.follower"] = follower
     app.extensions["bazar"] = Service(
         flask=app,
         lanes=LANES,
         lane_of=lane_of,
-        tickers=(Ticker("follower", TICK_S, follower.tick),),
+        loops={"follower": follower.run},
         stop=follower.stop,
         close=store.close,
     )
     return app
+
+
+def _open_store(path: Path) -> Store:
+    try:
+        return Store(open_database(path))
+    except (apsw.Error, OSError) as error:
+        raise StartRefused(f"{path.name} cannot be used: {error}") from error
 
 
 def lane_of(method: str, path: str) -> str:
@@ -103,13 +117,14 @@ def status(node: str, follower: Follower, sales: Sales) -> dict[str, Any]:
         "lease": None,
         "state": state(follower),
         "leader": sales.leader,
+        "why": follower.refusing or "",
     }
 
 
 def state(follower: Follower) -> str:
-    """Return one word (or a sentence, when people must act) for what the node does."""
+    """Return one word for what the node does."""
     if follower.refusing is not None:
-        return f"refusing: {follower.refusing}"
+        return "refusing"
     if follower.lag is None:
         return "starting"
     return "following" if follower.lag == 0 else "catching up"

@@ -16,7 +16,7 @@ from common.tasks import Event, Tasks
 from order.ledger import Ledger
 from order.metrics import Metrics
 from order.model import Malformed, Page, Refused
-from order.store import DiskFull, StorageBroken, Store
+from order.store import NotStored, StorageBroken, Store
 
 log = logging.getLogger("bazar.order")
 
@@ -51,11 +51,12 @@ class Follower:
         self._refusing: str | None = None
         self._trouble = ""
         self._stopped = False
+        self._stopping = tasks.event()
         metrics.lag.set_function(lambda: self.lag or 0)
 
     @property
     def refusing(self) -> str | None:
-        """Return why nothing is answered from this log, or None."""
+        """Return why nothing may be answered from this log, or None."""
         return self._store.broken or self._refusing
 
     @property
@@ -68,12 +69,19 @@ class Follower:
         """Return how many rows of the ledger, as last seen, are missing here."""
         return None if self._seen is None else max(self._seen.end - self._store.place.number, 0)
 
+    def run(self) -> None:
+        """Follow until `stop`; raise `StorageBroken` when the process must end and start again."""
+        while not self._stopped:
+            self.tick()
+            self._stopping.wait(TICK_S)
+
     def stop(self) -> None:
-        """Let `tick` end after the page it is at."""
+        """End `run` after the page it is at."""
         self._stopped = True
+        self._stopping.set()
 
     def tick(self) -> None:
-        """Follow until nothing is missing; raise `StorageBroken` when the process must restart."""
+        """Follow until nothing is missing."""
         if self._store.broken is not None:
             raise StorageBroken(self._store.broken)
         try:
@@ -83,7 +91,7 @@ class Follower:
                     return
         except Refused:
             pass  # `_refuse` has said it
-        except (Problem, DiskFull, Malformed) as error:
+        except (Problem, NotStored, Malformed) as error:
             self._note(type(error).__name__, error)
 
     def catch_up(self, until: float) -> None:
@@ -129,7 +137,7 @@ class Follower:
                 self._step(until)
         except Refused as error:
             raise Problem("unavailable", f"this order log is out of service: {error}") from error
-        except (DiskFull, StorageBroken, Malformed) as error:
+        except (NotStored, StorageBroken, Malformed) as error:
             raise Problem("unavailable", f"the sales ledger cannot be followed: {error}") from error
 
     def _step(self, until: float) -> int:

@@ -16,7 +16,7 @@ from common.web import json_answer, json_body, problem_response, query
 from order.follower import Follower
 from order.model import Outcome
 from order.sales import Sales
-from order.store import DiskFull, StorageBroken, Store
+from order.store import NotStored, StorageBroken, Store
 
 LIST = "orders"
 ORDER_ID_CHARS_MAX = 100
@@ -57,7 +57,7 @@ def add_routes(
         return json_answer(status())
 
     @app.errorhandler(StorageBroken)
-    @app.errorhandler(DiskFull)
+    @app.errorhandler(NotStored)
     def storage_failed(error: Exception) -> Response:
         return problem_response(Problem("unavailable", f"this order server's disk: {error}"))
 

@@ -18,7 +18,7 @@ from common.errors import Problem
 from common.peer import NotSent, Peer, PeerDown
 from order.metrics import Metrics
 from order.model import Malformed, Outcome, Refused, parse_outcome
-from order.store import DiskFull, StorageBroken, Store
+from order.store import NotStored, StorageBroken, Store
 
 log = logging.getLogger("bazar.order")
 
@@ -183,5 +183,5 @@ class Sales:
             return
         try:
             self._store.record(outcome.order, outcome.cluster)
-        except (Refused, DiskFull, StorageBroken, apsw.Error) as error:
+        except (Refused, NotStored, StorageBroken, apsw.Error) as error:
             log.error("order %s is sold but not in this log: %s", outcome.order.order_id, error)

@@ -24,8 +24,8 @@ log = logging.getLogger("bazar.order")
 SCHEMA_VERSION = 1
 
 
-class DiskFull(Exception):
-    """Nothing was stored; what is there can still be read, and room may come."""
+class NotStored(Exception):
+    """Nothing was stored: the disk is full, or the file locked. It can be read; try again."""
 
 
 class StorageBroken(Exception):
@@ -89,7 +89,7 @@ class Store:
     def record(self, order: Order, cluster: str) -> None:
         """Store an order this server has just sold; the cursor stays where it is.
 
-        Raises `Refused`, `DiskFull`, `StorageBroken`.
+        Raises `Refused`, `NotStored`, `StorageBroken`.
         """
         with self._lock:
             with self._transaction() as db:
@@ -101,7 +101,7 @@ class Store:
         """Store a page of the ledger and move the cursor over it; return how many rows it moved.
 
         The cursor may have passed the page since it was asked for: then nothing moves.
-        Raises `Malformed` (a gap), `Refused`, `DiskFull`, `StorageBroken`.
+        Raises `Malformed` (a gap), `Refused`, `NotStored`, `StorageBroken`.
         """
         with self._lock:
             with self._transaction() as db:
@@ -142,13 +142,13 @@ class Store:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Tell a full disk from a broken one; after an I/O error nobody knows what is stored."""
+        """Tell a full disk from a broken one: after an I/O error nobody knows what is stored."""
         if self._broken is not None:
             raise StorageBroken(self._broken)
         try:
             yield
-        except apsw.FullError as error:
-            raise DiskFull(str(error)) from error
+        except (apsw.FullError, apsw.BusyError) as error:
+            raise NotStored(str(error)) from error
         except (apsw.IOError, apsw.CorruptError, apsw.NotADBError) as error:
             self._broken = f"{type(error).__name__}: {error}"
             log.critical("STORAGE FAILED: %s", self._broken)

@@ -1,4 +1,6 @@
-"""A whole Bazar in one process: real routes, real SQLite files, a pretend network, a fake clock, one seed."""
+"""A whole Bazar in one process: real routes, real SQLite files, a pretend network, a fake clock,
+one seed.
+"""
 
 from __future__ import annotations
 
@@ -114,6 +116,9 @@ class Cluster:
 
     def kill(self, name: str) -> None:
         """Kill -9: nothing of the process is left but its files."""
+        self.scheduler.outside(lambda: self._kill(name))
+
+    def _kill(self, name: str) -> None:
         running = self.running.pop(name, None)
         if running is None:
             return
@@ -128,6 +133,17 @@ class Cluster:
         assert name not in self.running
         shutil.rmtree(self.folder / name, ignore_errors=True)
         self.scheduler.note(f"empty the disk of {name}")
+
+    def keep_disk(self, name: str) -> None:
+        """Put a copy of a dead node's disk aside."""
+        assert name not in self.running
+        shutil.copytree(self.folder / name, self.folder / f"{name}.kept", dirs_exist_ok=True)
+
+    def restore_disk(self, name: str) -> None:
+        """Put the disk back that was kept."""
+        self.lose_disk(name)
+        shutil.copytree(self.folder / f"{name}.kept", self.folder / name)
+        self.scheduler.note(f"{name} has an older disk")
 
     def stop_for(self, name: str, seconds: float) -> None:
         """SIGSTOP for a while."""

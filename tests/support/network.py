@@ -1,6 +1,8 @@
-"""A pretend network: calls between nodes as scheduled deliveries that can be late, lost, repeated or cut off.
+"""A pretend network: calls between nodes as scheduled deliveries that can be late, lost, repeated
+or cut off.
 
-A node here is a WSGI app in the same process; each delivered request runs as a job of its own at the receiver.
+A node here is a WSGI app in the same process; each delivered request runs as a job of its own at
+the receiver.
 """
 
 from __future__ import annotations

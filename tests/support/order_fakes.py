@@ -1,4 +1,4 @@
-"""Fakes for the order server: a catalog that is a dictionary, a scheduler of greenlets, a disk that fails."""
+"""Fakes for the order server: a shop in memory, greenlets that wait in turn, a disk that fails."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class GreenEvent:
 
 
 class Hub:
-    """`Tasks` of greenlets: one runs until it waits; when all wait, the clock moves to the next deadline."""
+    """`Tasks` of greenlets: one runs until it waits; the clock moves only when all of them wait."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -112,7 +112,7 @@ class Hub:
 
 
 class FakeHttp:
-    """`Http` that hands each request to the node it is for; a node that is missing refuses connections."""
+    """`Http` that hands each request to its node; one that is missing refuses connections."""
 
     def __init__(self, nodes: Mapping[str, Callable[[Request], Response]]) -> None:
         self.nodes = dict(nodes)
@@ -235,7 +235,9 @@ def settings(data_dir: Path) -> Settings:
 class OrderServer:
     """One order server in this process, called as a frontend calls it."""
 
-    def __init__(self, data_dir: Path, http: Http, clock: FakeClock, tasks: Tasks | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, http: Http, clock: FakeClock, tasks: Tasks | None = None
+    ) -> None:
         self.app: Flask = create_app(
             settings(data_dir), clock=clock, http=http, tasks=tasks or Hub(clock), random=Random(1)
         )
@@ -259,8 +261,7 @@ class OrderServer:
 
     def tick(self) -> None:
         """Let the follower have its turn."""
-        for ticker in self.app.extensions["bazar"].tickers:
-            ticker.run()
+        self.app.extensions["bazar.follower"].tick()
 
     def close(self) -> None:
         """Close the files."""
@@ -268,7 +269,7 @@ class OrderServer:
 
 
 class TellingWriter:
-    """A database's writer that tells each statement before it runs: the point where a disk can fail."""
+    """A database's writer that tells each statement before it runs: where a disk can fail."""
 
     def __init__(self, database: Database, before: Callable[[str], None]) -> None:
         self._writer = database.writer

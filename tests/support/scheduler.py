@@ -1,7 +1,7 @@
 """A seeded scheduler of greenlets: it owns every wait, so a run is a pure function of its seed.
 
-Law: exactly one greenlet runs at a time, and it gives up control only in `wait`, `pause` or `call`. Time moves only when
-nobody can run.
+Law: exactly one greenlet runs at a time, and it gives up control only in `wait`, `pause` or `call`.
+Time moves only when nobody can run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Job:
             run()
         except greenlet.GreenletExit:
             pass
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self.error = error
         self.done = True
 
@@ -85,6 +85,7 @@ class Scheduler:
         self._ready: list[Job] = []
         self._all: dict[object, list[Job]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._interrupts: list[Callable[[], None]] = []
         self._count = 0
 
     def note(self, line: str) -> None:
@@ -108,6 +109,15 @@ class Scheduler:
         self._count += 1
         heapq.heappush(self._timers, (when, self._count, act))
 
+    def outside(self, act: Callable[[], None]) -> None:
+        """Do something outside every job, at once; a job that asks goes on afterwards."""
+        if greenlet.getcurrent() is self._hub:
+            act()
+            return
+        self._interrupts.append(act)
+        self.ready(self.running)
+        self._hub.switch()
+
     def sleep(self, seconds: float | None) -> None:
         """Give up control until woken or until the time is over."""
         job = self.running
@@ -123,13 +133,16 @@ class Scheduler:
         woken = True
 
     def kill(self, owner: object) -> None:
-        """Drop every job of an owner where it stands, as kill -9 does. Not to be called from one of them."""
+        """Drop every job of an owner where it stands, as kill -9 does; call it from `outside`."""
         for job in self._all.pop(owner, ()):
             job.done = True
             job.greenlet.throw()
+            job.error = None  # what a dying job tried does not count
 
     def run(self, until: Callable[[], bool], limit_s: float) -> None:
-        """Run until a condition holds; raise `Stalled` when that takes more than `limit_s` of simulated time."""
+        """Run until a condition holds; raise `Stalled` when that takes more than `limit_s` of
+        simulated time.
+        """
         end = self.now + limit_s
         while not until():
             if self._ready:
@@ -150,8 +163,10 @@ class Scheduler:
             return
         self.running = job
         job.greenlet.switch()
-        if job.done:
-            self._all.get(job.owner, [job]).remove(job)
+        while self._interrupts:
+            self._interrupts.pop()()
+        if job.done and job in self._all.get(job.owner, ()):
+            self._all[job.owner].remove(job)
         if job.error is not None:
             self.failed(job)
 

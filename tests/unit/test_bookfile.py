@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.bookfile import BadFile, read, read_books
@@ -269,6 +269,7 @@ ROWS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(
     rows=st.lists(ROWS, max_size=8),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),

@@ -21,10 +21,8 @@ from tests.support.order_fakes import (
     FakeHttp,
     TellingWriter,
     answer,
-    network,
     order,
     peers,
-    Shop,
 )
 
 ITEMS = [{"book_id": 1, "quantity": 1}]
@@ -201,9 +199,7 @@ def test_no_time_left_means_that_nothing_was_sent(store: Store, clock: FakeClock
 
 def test_the_leader_is_remembered(store: Store, clock: FakeClock) -> None:
     """After one detour every sale goes straight to it."""
-    http = network(Shop())
-    http.nodes["catalog-1"] = script(FOLLOW_2)
-    http.nodes["catalog-2"] = script(SOLD, SOLD)
+    http = FakeHttp({"catalog-1": script(FOLLOW_2), "catalog-2": script(SOLD, SOLD)})
     sales = sales_over(http, store, clock)
     assert [buy(sales, clock), buy(sales, clock)] == [SOLD, SOLD]
     assert http.calls() == [
@@ -290,7 +286,9 @@ def test_a_sale_is_answered_even_when_the_own_disk_fails(
 
 def test_sales_are_counted_by_outcome(store: Store, clock: FakeClock) -> None:
     """Sold, refused by the shop, refused for now."""
-    http = FakeHttp({"catalog-1": script(SOLD, REFUSED, "writes-unavailable"), "catalog-2": script()})
+    http = FakeHttp(
+        {"catalog-1": script(SOLD, REFUSED, "writes-unavailable"), "catalog-2": script()}
+    )
     metrics = Metrics()
     sales = Sales(peers(http), store, clock=clock, metrics=metrics)
     for _ in range(3):

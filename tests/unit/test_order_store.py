@@ -10,7 +10,7 @@ import pytest
 
 from common.database import Database
 from order.model import Malformed, Order, Page, Refused, order_of
-from order.store import DiskFull, Place, StorageBroken, Store, open_database
+from order.store import NotStored, Place, StorageBroken, Store, open_database
 from tests.support.order_fakes import TellingWriter, copy_as_after_a_crash, order
 
 
@@ -69,11 +69,13 @@ def test_a_crash_before_the_commit_leaves_neither_rows_nor_cursor(
     store: Store, database: Database, path: Path, tmp_path: Path
 ) -> None:
     """The cursor never stands behind a row that is missing."""
+
+    def crash(sql: str) -> None:
+        if sql == "COMMIT":
+            copy_as_after_a_crash(path, tmp_path / "crash")
+
     store.follow(page(0, 1))
-    TellingWriter(
-        database,
-        lambda sql: sql == "COMMIT" and copy_as_after_a_crash(path, tmp_path / "crash"),  # type: ignore[func-returns-value]
-    )
+    TellingWriter(database, crash)
     store.follow(page(1, 1, 2, 3))
     crashed = Store(open_database(tmp_path / "crash" / "orders.db"))
     assert crashed.place == Place("shop", 1)
@@ -148,7 +150,7 @@ def test_another_body_for_a_stored_order_is_refused(store: Store) -> None:
     other = order_of(order(2) | {"total_cents": 1}, 2)
     with pytest.raises(Refused, match="DIVERGED"):
         store.follow(Page("shop", 0, 2, (copy(1), other)))
-    assert store.place == Place("", 0)
+    assert store.place == Place("shop", 0)
     assert store.find("order-1") is None
     assert store.find("order-2") == copy(2).body
 
@@ -224,12 +226,24 @@ def test_a_full_disk_leaves_the_log_readable_and_writable_later(
     """Nothing of the page is kept, the cursor stays, and the next try may work."""
     store.follow(page(0, 1))
     database.writer.pragma("max_page_count", database.writer.pragma("page_count"))
-    with pytest.raises(DiskFull):
+    with pytest.raises(NotStored):
         store.follow(page(1, *range(1, 500)))
     assert store.place == Place("shop", 1)
     assert store.find("order-1") == copy(1).body
     database.writer.pragma("max_page_count", 100_000)
     assert store.follow(page(1, *range(1, 500))) == 498
+
+
+def test_a_locked_file_is_waited_for(store: Store, database: Database) -> None:
+    """Somebody may be looking at it with a tool."""
+
+    def lock() -> None:
+        raise apsw.BusyError("database is locked")
+
+    failing(database, "BEGIN", lock)
+    with pytest.raises(NotStored):
+        store.follow(page(0, 1))
+    assert store.follow(page(0, 1)) == 1
 
 
 def test_a_transaction_rolled_back_by_a_full_disk_is_not_gone_on_with(
@@ -242,7 +256,7 @@ def test_a_transaction_rolled_back_by_a_full_disk_is_not_gone_on_with(
         raise apsw.FullError("database or disk is full")
 
     failing(database, "UPDATE cursor SET number", fill_up)
-    with pytest.raises(DiskFull):
+    with pytest.raises(NotStored):
         store.follow(page(0, 1, 2))
     assert store.find("order-1") is None
     assert store.follow(page(0, 1, 2)) == 2

@@ -1,0 +1,63 @@
+# `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
+# Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import).
+# What is given to make reaches the services as environment: no option may have the name of a config key.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUNTIME := .venv/.runtime
+TESTING := .venv/.testing
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install run stop import test test-unit test-service test-cluster test-system check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(RUNTIME) ## make .venv and install what Bazar runs on
+
+run: $(RUNTIME) ## install, make the secrets, run all five nodes (Ctrl-C or `make stop` ends them)
+	@$(BIN)/python -m common.config init
+	@$(BIN)/python -m common.run start
+
+stop: $(RUNTIME) ## end what `make run` started from this checkout
+	@$(BIN)/python -m common.run stop
+
+import: $(RUNTIME) ## load a catalogue through the leader: make import FILE=books.csv
+	@test -n "$(FILE)" || { echo 'which file? make import FILE=books.csv' >&2; exit 2; }
+	@$(BIN)/python -m catalog.importer "$(FILE)"
+
+test: $(TESTING) ## run all tests
+	$(BIN)/python -m pytest tests
+
+test-unit test-service test-cluster test-system: test-%: $(TESTING)
+	$(BIN)/python -m pytest tests/$*
+
+test-unit: ## pure rules, no I/O
+test-service: ## one app, its peers pretended
+test-cluster: ## several apps in one process, simulated
+test-system: ## real processes
+
+check: $(TESTING) ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## remove .venv and caches; never data or secrets
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.txt | $(BIN)/pip
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(TESTING): requirements.txt tests/requirements.txt | $(BIN)/pip
+	$(PIP) -r tests/requirements.txt
+	@touch $@ $(RUNTIME)
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Bazar needs Python 3.11 or newer; if there is one by another name: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo 'this Python cannot make a .venv; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv .venv

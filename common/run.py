@@ -1,0 +1,114 @@
+"""`make run` and `make stop`: the nodes of the Procfile under honcho, with one log.
+
+Law: a checkout has one run at a time. Whether there is one, and which process it is, says the lock
+on data/run.pid, so a stale file stops nobody and nobody is stopped by a stale file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+from honcho.printer import Message, Printer
+
+from common.config import ROOT, add_config_argument, check
+from common.datalock import Held, LockFile
+
+PROCFILE = ROOT / "Procfile"
+RUN_FILE = ROOT / "data" / "run.pid"
+STOP_S = 30.0
+POLL_S = 0.1
+
+
+class _Lines(Printer):  # type: ignore[misc]  # honcho has no types
+    """Prints each node's lines as they are (they carry time and node), on a terminal in its colour.
+
+    Not honcho's `started (pid=..)`: that is the keeper's process, not the node's.
+    """
+
+    def write(self, message: Message) -> None:
+        text = message.data.decode("utf-8", "replace") if message.name != "system" else message.data
+        if message.name == "system" and " started (pid=" in text:
+            return
+        for line in text.splitlines():
+            coloured = message.colour and self.output.isatty()
+            shown = f"\033[{message.colour}m{line}\033[0m" if coloured else line
+            print(shown, file=self.output, flush=True)
+
+
+def start(config: Path) -> int:
+    """Run every node of the Procfile until Ctrl-C or `stop`; return the exit code."""
+    if errors := check(config.absolute()):
+        print("\n".join(errors), file=sys.stderr)
+        return 2
+    lock = LockFile(RUN_FILE)
+    try:
+        lock.acquire()
+    except Held as held:
+        print(f"already running as process {held.pid}; `make stop` ends it", file=sys.stderr)
+        return 1
+    code = _run_nodes(config)
+    lock.release()
+    return code
+
+
+def _run_nodes(config: Path) -> int:
+    environ = os.environ | {
+        "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""),
+        "CONFIG": str(config.absolute()),
+        "RUN_PID": str(os.getpid()),
+    }
+    manager = Manager(_Lines(sys.stdout))
+    for name, command in parse_procfile(PROCFILE.read_text("utf-8")).processes.items():
+        manager.add_process(name, command, env=environ, cwd=str(ROOT))
+    manager.loop()
+    by_signal = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    return 0 if manager.returncode in by_signal else int(manager.returncode or 0)
+
+
+def stop() -> int:
+    """End the run of this checkout and wait for it; return the exit code."""
+    pid = _running()
+    if pid is None:
+        print("nothing runs from this checkout")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + STOP_S
+    while _running() is not None:
+        if time.monotonic() > until:
+            print(f"process {pid} has not ended within {STOP_S:g} s", file=sys.stderr)
+            return 1
+        time.sleep(POLL_S)
+    print("stopped")
+    return 0
+
+
+def _running() -> int | None:
+    """Return the process of the run of this checkout."""
+    lock = LockFile(RUN_FILE)
+    try:
+        lock.acquire()
+    except Held as held:
+        return held.pid
+    lock.release()
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start or stop all nodes of the Procfile."""
+    parser = argparse.ArgumentParser(prog="python -m common.run", description=main.__doc__)
+    parser.add_argument("command", choices=("start", "stop"))
+    add_config_argument(parser)
+    arguments = parser.parse_args(argv)
+    return start(arguments.config) if arguments.command == "start" else stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The rules of the protocol, each with the edit that removes it. `make mutate` applies one at a time to a copy and runs
+the simulator on it: a rule whose removal stays green is not tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One rule taken out: in `file`, `old` becomes `new`."""
+
+    rule: str
+    file: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    Mutation(
+        "an entry commits only when every session has acknowledged or ended",
+        "catalog/replicate.py",
+        "return self._prepared and not waiting and now >=",
+        "return self._prepared and now >=",
+    ),
+    Mutation(
+        "an entry commits only when the replica has it prepared",
+        "catalog/replicate.py",
+        "return self._prepared and not waiting and now >=",
+        "return self._sent and not waiting and now >=",
+    ),
+    Mutation(
+        "a restarted leader's first commit waits for the longest lease ever granted",
+        "catalog/recovery.py",
+        "node.no_commit_before = node.started_at + old.lease_s_max * DRIFT",
+        "node.no_commit_before = 0.0",
+    ),
+    Mutation(
+        "a prepared entry makes its keys dirty at the replica",
+        "catalog/node.py",
+        "if store.is_dirty(db, key):",
+        "if self.leads and store.is_dirty(db, key):",
+    ),
+    Mutation(
+        "a leader adopts what its replica has prepared",
+        "catalog/recovery.py",
+        "adopted = None if while_leading else self._adopt(peer)",
+        "adopted = None",
+    ),
+    Mutation(
+        "an operation with a recorded outcome is answered, not done again",
+        "catalog/batch.py",
+        "found = store.outcome(db, key)",
+        'db.execute("DELETE FROM operations WHERE key = ?", (key,)); found = None',
+    ),
+    Mutation(
+        "a refusal is recorded under its key",
+        "catalog/batch.py",
+        "        return refused.problem.status, refused.problem.body()\n",
+        "        raise ValueError(refused.problem.detail) from None\n",
+    ),
+    Mutation(
+        "a session with an unacknowledged invalidation is not renewed",
+        "catalog/sessions.py",
+        "if found.unacknowledged and now - self._pending_since > HEARTBEAT_S:",
+        "if False:",
+    ),
+    Mutation(
+        "registrations during a pending write start with its floors",
+        "catalog/sessions.py",
+        "return dict.fromkeys(self._pending_keys, self._pending_seq)",
+        "return {}",
+    ),
+    Mutation(
+        "a registration never replaces an older session",
+        "catalog/sessions.py",
+        "            self._alive[session] = Session(",
+        "            self._alive = {s: held for s, held in self._alive.items() if held.name != name}\n"
+        "            self._alive[session] = Session(",
+    ),
+    Mutation(
+        "once a PREPARE may have left, the entry is never given up",
+        "catalog/replicate.py",
+        "                if not self._sent:\n",
+        "                if True:\n",
+    ),
+    Mutation(
+        "a replica applies only the prepared entry that was committed",
+        "catalog/replica.py",
+        "if entry is not None and entry.position == position:",
+        "if entry is not None:",
+    ),
+    Mutation(
+        "a replica acknowledges only after its sync",
+        "catalog/replica.py",
+        "            node.write(lambda db: _store(db, entry, apply_first=answer is Answer.APPLY_THEN_STORE))\n",
+        "            if node.random.random() < 0.8:\n"
+        "                node.write(lambda db: _store(db, entry, apply_first=answer is Answer.APPLY_THEN_STORE))\n",
+    ),
+    Mutation(
+        "a hit needs a lease that has not ended",
+        "frontend/cache.py",
+        "        if self._now() >= self._session.ends_at:\n            return None\n",
+        "",
+    ),
+    Mutation(
+        "a fill needs the session its fetch began under",
+        "frontend/cache.py",
+        "if ticket != self._ticket:\n            return",
+        "if False:\n            return",
+    ),
+    Mutation(
+        "a fill below the key's floor is refused",
+        "frontend/cache.py",
+        'return "below-floor" if as_of < self._floor(key.tag) else None',
+        "return None",
+    ),
+    Mutation(
+        "an invalidation deletes the entry",
+        "frontend/cache.py",
+        "                self._forget(tag)\n",
+        "",
+    ),
+    Mutation(
+        "an invalidation is acknowledged only by the session installed",
+        "frontend/cache.py",
+        "            return ours\n",
+        "            return True\n",
+    ),
+    Mutation(
+        "a new session is an empty cache",
+        "frontend/cache.py",
+        "self._entries[key] = _Entry(self._session.id, value)",
+        'self._entries[key] = _Entry("any", value)',
+    ),
+    Mutation(
+        "a session is surrendered only after the cache has stopped answering from it",
+        "frontend/lease.py",
+        "        self._cache.end()\n        if held is not None:\n            self._surrender(held)\n",
+        "        if held is not None:\n            self._surrender(held)\n",
+    ),
+)

@@ -1,0 +1,23 @@
+"""Waiting for something to come true, with a deadline: the one place where a test may pass time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_S = 0.01
+
+
+def wait_until(
+    condition: Callable[[], T], timeout_s: float, what: str, logs: Callable[[], str] = str
+) -> T:
+    """Return the first true value of `condition`; fail with `what` and the logs when it is late."""
+    until = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {timeout_s:g} s: {what}\n{logs()}")
+        time.sleep(POLL_S)
+    return value

@@ -1,0 +1,200 @@
+"""The floors of the code (docs/ARCHITECTURE.md): who may import whom, and who may start what."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("frontend", "catalog", "order")
+PACKAGES = ("common", *SERVICES)
+
+PURE = (
+    "catalog/replication.py",
+    "catalog/sessions.py",
+    "catalog/membership.py",
+    "frontend/cache.py",
+    "frontend/balancer.py",
+)
+IMPURE_STDLIB = {"sqlite3", "threading", "time", "random", "socket", "subprocess", "asyncio"}
+STARTS_THREADS = {"common/serve.py", "common/tasks.py", "common/gate.py"}
+BINDS_PORTS = {"common/serve.py"}
+COMMANDS = {"catalog/importer.py"}  # a command line of its own, not part of a service
+
+# What a module may call while it is being imported: it makes constants.
+CONSTANT_CALLS = {
+    "Decimal", "MappingProxyType", "NewType", "Path", "TypeVar", "frozenset", "getLogger",
+    "len", "max", "min", "range", "compile", "namedtuple", "timedelta", "tuple",
+}  # fmt: skip
+
+
+def modules(*packages: str) -> list[str]:
+    """Return the modules of packages, as paths from the root."""
+    found = (path for package in packages for path in (ROOT / package).rglob("*.py"))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
+
+
+def parsed(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text("utf-8"), module)
+
+
+def imports(module: str) -> Iterator[str]:
+    """Yield the dotted name of everything a module imports, wherever in it."""
+    for node in ast.walk(parsed(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def tops(module: str) -> set[str]:
+    """Return the top-level packages a module imports."""
+    return {name.partition(".")[0] for name in imports(module)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_import_only_common_and_themselves(service: str) -> None:
+    """They talk to one another by HTTP."""
+    others = set(SERVICES) - {service}
+    assert not [module for module in modules(service) if tops(module) & others]
+
+
+def test_common_knows_no_service() -> None:
+    """What every service shares depends on none of them."""
+    assert not [module for module in modules("common") if tops(module) & set(SERVICES)]
+
+
+def test_the_product_does_not_import_its_tests() -> None:
+    """Fakes stay where they are."""
+    assert not [module for module in modules(*PACKAGES) if "tests" in tops(module)]
+
+
+@pytest.mark.parametrize("module", [path for path in PURE if (ROOT / path).exists()])
+def test_pure_modules_import_the_standard_library_only(module: str) -> None:
+    """Rules without I/O, time or chance: a lock is handed in."""
+    foreign = tops(module) - sys.stdlib_module_names
+    assert not foreign
+    assert not tops(module) & IMPURE_STDLIB
+
+
+def calls_of(module: str, *names: str) -> bool:
+    """Tell whether a module names one of `owner.attribute`, or imports it by that name."""
+    used = {
+        ast.unparse(node) for node in ast.walk(parsed(module)) if isinstance(node, ast.Attribute)
+    }
+    return bool(set(names) & (used | set(imports(module))))
+
+
+def test_only_the_runner_starts_threads() -> None:
+    """A service gets `tasks`, so that the simulator can own every thread of it."""
+    threads = ("threading.Thread", "threading.Timer", "concurrent.futures.ThreadPoolExecutor")
+    started = {module for module in modules(*PACKAGES) if calls_of(module, *threads)}
+    assert started <= STARTS_THREADS
+
+
+def test_only_the_runner_binds_ports() -> None:
+    """Nothing listens that was not configured."""
+    servers = {"socket", "socketserver", "uvicorn", "wsgiref"}
+    bound = {module for module in modules(*PACKAGES) if tops(module) & servers}
+    assert bound <= BINDS_PORTS
+
+
+def test_services_take_time_and_waits_as_arguments() -> None:
+    """A clock and `tasks` come from outside: no reading of the system's, no sleep."""
+    services = set(modules(*SERVICES)) - COMMANDS
+    waits = ("threading.Event", "threading.Condition", "queue.Queue", "queue.SimpleQueue")
+    assert not [module for module in services if "time" in tops(module)]
+    assert not [module for module in services if calls_of(module, *waits)]
+
+
+def test_nothing_opens_sqlite_but_the_database_module() -> None:
+    """It knows which connection may see what."""
+    opens = {module for module in modules(*PACKAGES) if calls_of(module, "apsw.Connection")}
+    assert opens <= {"common/database.py"} | {m for m in opens if annotations_only(m)}
+    assert not [module for module in modules(*PACKAGES) if "sqlite3" in tops(module)]
+
+
+def annotations_only(module: str) -> bool:
+    """Tell whether a module never calls `apsw.Connection`, only names it as a type."""
+    return not any(
+        isinstance(node, ast.Call) and ast.unparse(node.func) == "apsw.Connection"
+        for node in ast.walk(parsed(module))
+    )
+
+
+def at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that run when a module is imported, but for definitions and imports."""
+    for node in body:
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.Import() | ast.ImportFrom():
+                continue
+            case ast.If(test=ast.Compare(left=ast.Name(id="__name__"))):
+                continue
+            case ast.FunctionDef() | ast.ClassDef() | ast.Expr(value=ast.Constant()):
+                continue
+            case ast.If():
+                yield from at_import(node.body + node.orelse)
+            case _:
+                yield node
+
+
+def makes_a_constant(node: ast.stmt) -> bool:
+    """Tell whether a statement binds constants: capital names, to values made by known calls."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    names = [
+        name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)
+    ]
+    return all(map(is_constant_name, names)) and all(
+        ast.unparse(call.func).rpartition(".")[2] in CONSTANT_CALLS | capital_names()
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+    )
+
+
+def is_constant_name(name: str) -> bool:
+    """Capitals, a type's name, or a logger."""
+    return name.isupper() or name.lstrip("_")[0].isupper() or name in ("log", "__all__")
+
+
+def capital_names() -> set[str]:
+    """Return the names of our own frozen dataclasses and tuples: calling one makes a value."""
+    return {
+        node.name
+        for module in modules(*PACKAGES)
+        for node in parsed(module).body
+        if isinstance(node, ast.ClassDef) and is_value_class(node)
+    }
+
+
+def is_value_class(node: ast.ClassDef) -> bool:
+    frozen = any("frozen=True" in ast.unparse(decorator) for decorator in node.decorator_list)
+    return frozen or any(ast.unparse(base) == "NamedTuple" for base in node.bases)
+
+
+MODULES = [module for module in modules(*PACKAGES) if not module.endswith("__main__.py")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_happens_on_import(module: str) -> None:
+    """No state in a module, no call but those that make constants: two nodes fit into a process."""
+    offenders = [node for node in at_import(parsed(module).body) if not makes_a_constant(node)]
+    assert not [f"line {node.lineno}: {ast.unparse(node)[:80]}" for node in offenders]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_rebinds_a_global(module: str) -> None:
+    """State has an owner, and it is no module."""
+    assert not [node for node in ast.walk(parsed(module)) if isinstance(node, ast.Global)]
+
+
+@pytest.mark.parametrize("module", modules(*PACKAGES))
+def test_every_module_says_what_it_owns(module: str) -> None:
+    """A docstring opens it."""
+    assert ast.get_docstring(parsed(module))
