@@ -74,6 +74,7 @@ class Node:
         self.peer_following = False
         self.halted: str | None = None
         self.role_changed: list[Event] = []  # raised when the role changes or the node halts
+        self.members_changing = False  # a leader is making a new disk a member: nothing commits
         self.writing = False  # the writer task has a transaction open
         self.started_at = clock.now()
         self.no_commit_before = 0.0  # a leader's first visible commit comes after every older lease

@@ -13,7 +13,7 @@ import apsw
 
 from catalog import store
 from catalog.model import SCHEMA_VERSION, Entry
-from catalog.node import SCHEMA, Node
+from catalog.node import SCHEMA, Node, guard
 from catalog.replication import (
     ALONE,
     FOLLOWING,
@@ -125,7 +125,7 @@ class Recovery:
         members = {node.name: node.record.disk, peer.node: peer.disk}
         record = Record(1, node.name, members, node.lease_s)
         self._transport.follow(cluster, record, node.end())
-        with node.lock:
+        with node.lock, guard(node):
             node.record.enter(cluster, record)
             node.checked = True
             node.peer_following = True
@@ -142,20 +142,20 @@ class Recovery:
         node = self._node
         log.warning("refilling from %s: %s", peer.node, why)
         node.become(RECOVERING, f"refilling from {peer.node}: {why}")
-        with node.lock:
+        with node.lock, guard(node):
             node.record.become_new_disk(peer.cluster)
         self._transport.fetch_snapshot(self._download)
         try:
             Database(self._download, SCHEMA, SCHEMA_VERSION).close()
         except Corrupt as error:
             raise Problem("unavailable", f"the snapshot is damaged: {error}") from error
-        with node.lock:
+        with node.lock, guard(node):
             node.db.replace_by(self._download)
         self._download.unlink()
         peer = self._transport.state()
         if peer.record is None or not self._same_digest():
             raise Problem("unavailable", f"{peer.node} moved on while it was copied; once more")
-        with node.lock:
+        with node.lock, guard(node):
             node.record.filled_from(peer.record, peer.promise)
         log.info("refilled: entry %d", node.end().seq)
 
@@ -195,41 +195,48 @@ class Recovery:
     # --- lead ---
 
     def _lead(self, peer: View) -> None:
-        """Take the next epoch: promise, then look, adopt, settle, compare, and make the epoch
-        durable at both.
+        """Take the next epoch. A leader does so, too, when its replica has a new disk: nothing may
+        commit meanwhile, or the new disk could enter the epoch without it.
         """
         node = self._node
-        while_leading = node.leads
-        epoch = 1 + max(
-            peer.promise.epoch,
-            node.record.promise.epoch,
-            node.epoch,
-            peer.record.epoch if peer.record else 0,
-        )
         with node.lock:
-            node.record.agree(Promise(epoch, node.name))
-        peer = self._transport.promise(Promise(epoch, node.name))
+            node.members_changing = True
+        try:
+            self._take_epoch(peer)
+        finally:
+            with node.lock:
+                node.members_changing = False
+            node.become(node.status, node.why)  # wake the writer
+
+    def _take_epoch(self, peer: View) -> None:
+        """Promise, then look, adopt, settle, compare, and make the epoch durable at both."""
+        node = self._node
+        was_leading, old = node.leads, node.record.record
+        assert old is not None
+        theirs = peer.record.epoch if peer.record else 0
+        promised = max(peer.promise.epoch, node.record.promise.epoch)
+        promise = Promise(1 + max(promised, theirs, node.epoch), node.name)
+        with node.lock, guard(node):
+            node.record.agree(promise)
+        peer = self._transport.promise(promise)
         if assess(node.view(), peer, self._first).step is not Step.LEAD:
             raise Problem("unavailable", f"{peer.node} changed while it promised; once more")
-        adopted = None if while_leading else self._adopt(peer)
+        adopted = None if was_leading else self._adopt(peer)
         if peer.prepared == node.end():
-            peer = self._transport.commit(epoch, node.end())
+            self._transport.commit(promise.epoch, node.end())
         if not self._same_digest():
             raise Problem("unavailable", f"{peer.node} is not at this node's position; once more")
-        old = node.record.record
-        assert old is not None
         members = {node.name: node.record.disk, peer.node: peer.disk}
-        record = Record(epoch, node.name, members, max(old.lease_s_max, node.lease_s))
-        if not while_leading:
-            # Every lease a predecessor granted has ended by then: it was gone when this process
-            # started.
-            node.no_commit_before = node.started_at + old.lease_s_max * DRIFT
+        record = Record(promise.epoch, node.name, members, max(old.lease_s_max, node.lease_s))
         self._transport.follow(node.record.cluster, record, node.end())
-        with node.lock:
+        with node.lock, guard(node):
             node.record.enter(node.record.cluster, record)
-            node.adopted = adopted
             node.peer_following = True
-        node.become(LEADING, f"epoch {epoch}")
+            if not was_leading:
+                node.adopted = adopted
+                # Every lease a predecessor granted has ended by then: it was gone when we started.
+                node.no_commit_before = node.started_at + old.lease_s_max * DRIFT
+        node.become(LEADING, f"epoch {promise.epoch}")
 
     def _adopt(self, peer: View) -> Entry | None:
         """Take over what the peer has prepared beyond this log: it may have been answered. Its keys

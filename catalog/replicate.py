@@ -37,22 +37,28 @@ class Round:
         self._entry = entry
         self._prev = prev
         self._changed = tasks.event()
-        self._prepared = False  # the replica has it durably
+        self._acknowledged = 0  # the epoch in which the replica said that it has it durably
         self._sent = False  # a PREPARE may have left
         self._dropped = False  # every attempt was refused at connect: nothing was sent
         self._refused = False  # the last attempt was answered, or refused, without success
+        self._pushing = False
         self._over = False
 
-    def run(self, sessions: list[tuple[str, str]], set_stuck: Callable[[bool], None]) -> bool:
-        """Return True when the entry may commit; False when it was dropped unsent, or the lead was
-        lost.
+    def run(
+        self,
+        sessions: list[tuple[str, str]],
+        commit: Callable[[], bool],
+        set_stuck: Callable[[bool], None],
+    ) -> bool:
+        """Return True once `commit()` has been done; False when the entry was dropped unsent, or
+        the lead was lost. `commit()` is tried, under the node's lock, until it returns True.
         """
-        self._tasks.spawn("prepare", self._push_to_replica)
         for session, frontend in sessions:
             self._tasks.spawn("invalidate", lambda s=session, f=frontend: self._tell(s, f))  # type: ignore[misc]
         started = self._node.clock.now()
         try:
-            while not self._may_commit():
+            while not self._committed(commit):
+                self._push()
                 if self._dropped or not self._node.leads:
                     return False
                 silent = self._node.clock.now() - started >= SUSPICION_S
@@ -64,10 +70,23 @@ class Round:
             self._over = True
             set_stuck(False)
 
+    @property
+    def _prepared(self) -> bool:
+        """Tell whether the replica of this epoch has it; what an earlier epoch's disk said is void,
+        for that disk may have been replaced.
+        """
+        return self._acknowledged == self._node.epoch
+
+    def _committed(self, commit: Callable[[], bool]) -> bool:
+        with self._node.lock:  # so that the members cannot change between the look and the commit
+            return self._may_commit() and commit()
+
     def _may_commit(self) -> bool:
-        now = self._node.clock.now()
-        waiting = self._node.sessions.waiting(self._entry.position.seq, now)
-        return self._prepared and not waiting and now >= self._node.no_commit_before
+        node, now = self._node, self._node.clock.now()
+        if not node.leads or node.members_changing:
+            return False
+        waiting = node.sessions.waiting(self._entry.position.seq, now)
+        return self._prepared and not waiting and now >= node.no_commit_before
 
     def _until_next_look(self) -> float:
         """Look again when the next lease ends or older leases have, and every so often."""
@@ -76,27 +95,33 @@ class Round:
         later = [end - now for end in ends if end is not None and end > now]
         return max(0.001, min([LOOK_S, *later]))
 
-    def _push_to_replica(self) -> None:
-        committed = self._prev.seq
-        while not self._over:
-            try:
-                self._transport.prepare(self._node.epoch, self._prev, self._entry, committed)
-                self._sent = self._prepared = True
-                self._changed.set()
-                return
-            except NotSent:
-                if not self._sent:
-                    self._dropped = True
-                    self._changed.set()
-                    return
-                self._refused = True
-            except NoAnswer:
-                self._sent = True
-            except Problem as problem:
-                self._sent = self._refused = True
-                log.warning("entry %d waits: %s", self._entry.position.seq, problem)
+    def _push(self) -> None:
+        """Have one task at a time send PREPARE, again after a change of epoch."""
+        if not self._pushing and not self._prepared:
+            self._pushing = True
+            self._tasks.spawn("prepare", self._push_until_prepared)
+
+    def _push_until_prepared(self) -> None:
+        while not self._over and not self._dropped and not self._prepared:
+            self._push_once(self._node.epoch)
+            if self._prepared:
+                break
             self._changed.set()
             self._tasks.pause(RESEND_S)
+        self._pushing = False
+        self._changed.set()
+
+    def _push_once(self, epoch: int) -> None:
+        try:
+            self._transport.prepare(epoch, self._prev, self._entry, committed=self._prev.seq)
+            self._sent, self._acknowledged = True, epoch
+        except NotSent:
+            self._dropped, self._refused = not self._sent, True
+        except NoAnswer:
+            self._sent = True
+        except Problem as problem:
+            self._sent = self._refused = True
+            log.warning("entry %d waits: %s", self._entry.position.seq, problem)
 
     def _tell(self, session: str, frontend: str) -> None:
         seq = self._entry.position.seq

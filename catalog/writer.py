@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import logging
 
-import apsw
-
 from catalog import store
 from catalog.batch import Batch, build, roll_back
 from catalog.model import Entry, Operation, Outcome
@@ -27,7 +25,7 @@ from common.tasks import Tasks
 log = logging.getLogger("bazar")
 
 IDLE_S = 0.5
-RETRY_S = 0.2
+ADOPTED_LOOK_S = 0.05
 
 
 class Writer:
@@ -39,7 +37,6 @@ class Writer:
         self._tasks = tasks
         self._queue = Queue(tasks.event)
         self._wake = tasks.event()
-        self._settled = tasks.event()  # raised whenever an adopted entry has been committed
         self._stuck = False
         self._stopping = False
         node.role_changed.append(self._wake)
@@ -71,8 +68,9 @@ class Writer:
             and (adopted := self._node.adopted)
             and operation.key in adopted.operations
         ):
-            if not self._settled.wait(max(0.0, until - self._node.clock.now())):
+            if self._node.clock.now() >= until:
                 raise unknown(operation.key)
+            self._tasks.pause(ADOPTED_LOOK_S)
             found = self._node.outcome(operation.key)
         if found and found.fingerprint != operation.fingerprint:
             raise mismatch(operation.key)
@@ -138,13 +136,10 @@ class Writer:
 
     def _finish_adopted(self, entry: Entry) -> bool:
         """Roll an adopted entry forward: its predecessor's batch may have been answered."""
-        node = self._node
-        if not self._replicate(entry, node.end()):
+        if not self._replicate(entry, self._node.end()):
             return False
-        self._commit_again(entry)
-        node.adopted = None
+        self._node.adopted = None
         self._after_commit(entry)
-        self._settled.set()
         return True
 
     def _write(self, tickets: list[Ticket]) -> None:
@@ -155,22 +150,17 @@ class Writer:
         if not self._replicate(batch.entry, batch.prev):
             self._give_up(batch)
             return
-        self._commit(batch.entry)
         for ticket in batch.tickets:
             self._queue.settle(ticket, batch.results[ticket.operation.key])
         self._after_commit(batch.entry)
 
     def _give_up(self, batch: Batch) -> None:
         """The entry did not get through: refuse it if it never left, else its outcome is not known."""
-        refused = self._node.leads and not self._node.halted
+        never_left = self._node.leads and not self._node.halted
+        why = f"{self._node.peer} refused the connection; nothing was done"
         for ticket in batch.tickets:
-            problem = (
-                Problem("writes-unavailable", f"{self._node.peer} refused the connection; nothing was done")
-                if refused else unknown(ticket.operation.key)
-            )  # fmt: skip
-            self._queue.settle(ticket, problem)
-
-    # --- one batch ---
+            refusal = Problem("writes-unavailable", why)
+            self._queue.settle(ticket, refusal if never_left else unknown(ticket.operation.key))
 
     def _answer_decided(self, batch: Batch) -> None:
         """Answer what needs no new entry: keys decided before, mismatches, a batch that could not
@@ -185,16 +175,16 @@ class Writer:
     # --- replicate, commit ---
 
     def _replicate(self, entry: Entry, prev: Position) -> bool:
-        """Get an entry to the replica and out of every cache; False: it was dropped before it left,
-        or we lost the lead.
+        """Get an entry to the replica, out of every cache, and committed; False: it was dropped
+        before it left, or the lead was lost.
         """
-        node = self._node
-        waits = node.sessions.begin(entry.position.seq, entry.keys, node.clock.now())
+        node, seq = self._node, entry.position.seq
+        waits = node.sessions.begin(seq, entry.keys, node.clock.now())
         round_ = Round(node, self._transport, self._tasks, entry, prev)
-        done = round_.run(waits, self._set_stuck)
-        if not done:
-            node.sessions.finish(entry.position.seq)
-        return done
+        try:
+            return round_.run(waits, lambda: self._commit(entry), self._set_stuck)
+        finally:
+            node.sessions.finish(seq)
 
     def _set_stuck(self, stuck: bool) -> None:
         self._stuck = stuck
@@ -202,38 +192,27 @@ class Writer:
             why = f"{self._node.peer} does not answer; nothing was done"
             self._queue.refuse_waiting(lambda: Problem("writes-unavailable", why))
 
-    def _commit(self, entry: Entry) -> None:
+    def _commit(self, entry: Entry) -> bool:
+        """Commit the open transaction. When the disk was full, SQLite has rolled it back; the
+        replica has the entry, so it stands: then it is applied from its changeset, never run again.
+        """
         db = self._node.db.writer
         try:
             with guard(self._node):
-                if not db.in_transaction:
-                    raise apsw.FullError("the transaction was rolled back")
-                db.execute("COMMIT")
-        except (
-            Problem
-        ):  # full: the replica has the entry, so it stands; reapply it, never run it again
-            roll_back(self._node)
-            self._commit_again(entry)
-
-    def _commit_again(self, entry: Entry) -> None:
-        """Commit an entry from its changeset, as often as it takes."""
-        while not self._stopping:
-            try:
-                with guard(self._node), self._node.db.writer as db:
+                if db.in_transaction:
+                    db.execute("COMMIT")
+                    return True
+                with db:
                     if not entry.follows(store.end(db)):
                         raise store.ChangesetConflict(f"entry {entry.position.seq} does not follow")
                     store.apply(db, entry)
-                return
-            except Problem as problem:
-                if problem.code != "storage-failed":
-                    raise
-                log.error("cannot commit entry %d yet: %s", entry.position.seq, problem.detail)
-                self._tasks.pause(RETRY_S)
-        raise Halted("stopped before the entry could be committed; the replica has it")
+        except Problem as problem:
+            roll_back(self._node)
+            log.error("cannot commit entry %d yet: %s", entry.position.seq, problem.detail)
+            return False
+        return True
 
     def _after_commit(self, entry: Entry) -> None:
-        node = self._node
-        node.sessions.finish(entry.position.seq)
         if not len(self._queue):  # else the next PREPARE carries it
             self._tasks.spawn("commit", lambda: self._tell(entry.position))
 

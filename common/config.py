@@ -32,8 +32,8 @@ KEYS = (*SERVICES.values(), *SECRETS, "DATA_DIR", "LISTEN", "CACHE_CAPACITY", "C
 
 CATALOGS_NEEDED = 2
 SECRET_CHARS_MIN = 32
-CACHE_CAPACITY_MAX = 10_000_000
-CACHE_LEASE_S_MIN, CACHE_LEASE_S_MAX = 0.1, 60.0
+CAPACITY_MAX = 10_000_000
+LEASE_S_MIN, LEASE_S_MAX = 0.1, 60.0
 
 _NODE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})=(\S+)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9.-]+")
@@ -129,10 +129,8 @@ def _settings(
         data_dir=ROOT / sources.needed("DATA_DIR") / node,
         cluster_secret=_secret(sources, "CLUSTER_SECRET"),
         admin_token=_secret(sources, "ADMIN_TOKEN"),
-        cache_capacity=_number(sources, "CACHE_CAPACITY", int, 0, CACHE_CAPACITY_MAX),
-        cache_lease_s=_number(
-            sources, "CACHE_LEASE_S", float, CACHE_LEASE_S_MIN, CACHE_LEASE_S_MAX
-        ),
+        cache_capacity=_number(sources, "CACHE_CAPACITY", int, 0, CAPACITY_MAX),
+        cache_lease_s=_number(sources, "CACHE_LEASE_S", float, LEASE_S_MIN, LEASE_S_MAX),
         listen_host=_listen(sources) or own.hostname or "",
         listen_port=own.port or 0,
         seed_file=seed if seed.is_file() else None,
@@ -172,8 +170,7 @@ def _is_node_url(url: str) -> bool:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return False
-    bare = url == f"http://{parts.netloc}" and "@" not in parts.netloc
-    return bool(bare and port and _is_host(host))
+    return url == f"http://{parts.netloc}" and "@" not in url and bool(port) and _is_host(host)
 
 
 def _is_host(text: str) -> bool:

@@ -64,7 +64,7 @@ class Database:
             raise Corrupt(f"{self.path}: schema version {found}, this program has {version}")
 
     def _verify(self) -> None:
-        verdict = self.writer.execute("PRAGMA quick_check(1)").get
+        verdict = self.writer.execute("PRAGMA integrity_check(1)").get
         if verdict != "ok":
             raise Corrupt(f"{self.path}: {verdict}")
 

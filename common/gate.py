@@ -69,7 +69,7 @@ class Gate:
             return await pool.run(self._call, environ_of(scope, body))
         except Problem as problem:
             return of_problem(problem, close=isinstance(problem, _Unread))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # at the end of a stop; left alone it would become a 500
             log.error("%s %s did not end in time", scope["method"], scope["path"])
         except _Gone:
             raise

@@ -87,11 +87,10 @@ class RequestsHttp:
         timeout = (min(CONNECT_TIMEOUT_S, request.timeout_s), request.timeout_s)
         try:
             answer = self._session.send(_prepared(request), timeout=timeout, allow_redirects=False)
-        except requests.ConnectionError as error:
-            kind = NotSent if _never_connected(error) else NoAnswer
-            raise kind(f"{request.to}: {error}") from error
         except requests.RequestException as error:
-            raise NoAnswer(f"{request.to}: {error}") from error
+            if _never_connected(error):
+                raise NotSent(f"{request.to} cannot be reached") from error
+            raise NoAnswer(f"{request.to} did not answer ({type(error).__name__})") from error
         lowered = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, lowered, answer.content)
 
@@ -106,7 +105,7 @@ def _prepared(request: Request) -> requests.PreparedRequest:
     return prepared
 
 
-def _never_connected(error: requests.ConnectionError) -> bool:
+def _never_connected(error: requests.RequestException) -> bool:
     """Tell whether the connection was never made: urllib3 has errors of its own for that."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(

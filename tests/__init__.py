@@ -1,1 +1,1 @@
-"""The tests: `unit` (pure rules), `service` (one app), `cluster` (several, simulated), `system` (real processes)."""
+"""The tests: unit (rules), service (one app), cluster (several, simulated), system (processes)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
+import apsw
 import pytest
 
 from common.peer import PeerDown, Request, Response
@@ -83,7 +85,7 @@ def test_reads_go_on_when_a_catalog_dies(build: Build, dead: str) -> None:
     cluster = build()
     cluster.kill(dead)
     began = cluster.scheduler.now
-    assert [left(cluster, book) for book in (1, 2, 3)] == [4, 4, 4]
+    assert [left(cluster, book) for book in (1, 2)] == [4, 4]
     assert cluster.scheduler.now - began < 1.0
 
 
@@ -233,9 +235,7 @@ def test_a_catalog_with_an_empty_disk_is_refilled_and_not_the_other_way_round(
 
 
 @pytest.mark.parametrize("lost", ["catalog-1", "catalog-2"])
-def test_a_catalog_with_an_older_disk_is_noticed_and_refilled(
-    build: Build, lost: str
-) -> None:
+def test_a_catalog_with_an_older_disk_is_noticed_and_refilled(build: Build, lost: str) -> None:
     """It does not know what it had acknowledged: that is a new disk."""
     cluster = build()
     disk = cluster.node(lost).record.disk
@@ -249,6 +249,57 @@ def test_a_catalog_with_an_older_disk_is_noticed_and_refilled(
     back(cluster, lost)
     assert cluster.node(lost).record.disk != disk
     assert left(cluster) == 3
+    same_everywhere(cluster)
+
+
+def test_a_replica_disk_lost_after_its_acknowledgement_does_not_count(build: Build) -> None:
+    """Found by the simulator (seed 48 of its day): the entry waited for a lease, the replica that had
+    acknowledged it came back on an empty disk, and the leader committed on the word of the old one.
+    """
+    cluster = build()
+    assert left(cluster) == 4
+    cluster.cut("catalog-1", FRONTEND, both=False)  # the sale waits for this frontend's lease
+    cluster.client("buyer", lambda: cluster.ask(FRONTEND, "POST", "/purchase/1", key="k"))
+    cluster.run(lambda: cluster.node("catalog-2").view().prepared is not None, 5)
+    cluster.kill("catalog-2")
+    cluster.lose_disk("catalog-2")
+    back(cluster, "catalog-2")
+    cluster.heal()
+    cluster.run_for(5.0)
+    assert left(cluster) == 3
+    same_everywhere(cluster)
+
+
+def test_copies_that_differ_are_refused_loudly(build: Build) -> None:
+    """A flipped row in the replica's file: it serves nothing, writes are refused, a person decides."""
+    cluster = build()
+    cluster.kill("catalog-2")
+    with closing(apsw.Connection(str(cluster.folder / "catalog-2" / "catalog.db"))) as db:
+        db.execute("UPDATE books SET quantity = 40 WHERE id = 1")
+    cluster.start("catalog-2")
+    cluster.run_for(3.0)
+    assert "diverged" in cluster.node("catalog-2").readiness().why
+    assert [left(cluster) for _ in range(4)] == [4, 4, 4, 4]
+    assert code(buy(cluster, "k")) == "writes-unavailable"
+    cluster.kill("catalog-2")
+    cluster.lose_disk("catalog-2")
+    back(cluster, "catalog-2")
+    assert buy(cluster, "k").status == 201
+    same_everywhere(cluster)
+
+
+def test_a_damaged_file_is_put_aside_and_refilled(build: Build) -> None:
+    """Flipped bytes in the middle of pages: the integrity check finds them at the start."""
+    cluster = build()
+    cluster.kill("catalog-2")
+    path = cluster.folder / "catalog-2" / "catalog.db"
+    data = bytearray(path.read_bytes())
+    for at in range(4096 * 2 + 100, len(data), 1500):
+        data[at] ^= 0xFF
+    path.write_bytes(data)
+    back(cluster, "catalog-2")
+    assert list(path.parent.glob("catalog.db.corrupt-*"))
+    assert buy(cluster, "k").status == 201
     same_everywhere(cluster)
 
 
@@ -322,7 +373,9 @@ def test_a_fill_overtaken_by_a_purchase_is_not_kept(build: Build) -> None:
     slow = lambda sender, request: 0.3 if request.target == "/books/1" else 0.0  # noqa: E731
     cluster.network.hold_reply = slow
     box: list[Response] = []
-    reading = cluster.client("reader", lambda: box.append(cluster.ask(FRONTEND, "GET", "/lookup/1")))
+    reading = cluster.client(
+        "reader", lambda: box.append(cluster.ask(FRONTEND, "GET", "/lookup/1"))
+    )
     cluster.run_for(0.05)
     assert buy(cluster, "k").status == 201
     cluster.run(lambda: reading.done, 5)
@@ -367,14 +420,16 @@ def test_purchases_go_on_when_an_order_server_dies_and_it_catches_up(
     """The other one sells; the dead one follows the ledger when it is back."""
     cluster = build()
     cluster.kill(dead)
-    orders = [buy(cluster, f"k{book}", book) for book in (1, 2, 3)]
+    orders = [buy(cluster, f"k{number}", number % 2 + 1) for number in range(3)]
     assert [order.status for order in orders] == [201, 201, 201]
     cluster.lose_disk(dead)
     cluster.start(dead)
     cluster.run_for(1.0)
     for order in orders:
         told = cluster.do(
-            lambda order=order: cluster.peer(dead).call("GET", order.header("location"), timeout_s=1)
+            lambda order=order: cluster.peer(dead).call(
+                "GET", order.header("location"), timeout_s=1
+            )
         )
         assert told.json() == order.json()
 
@@ -433,7 +488,9 @@ def test_the_same_key_at_both_order_servers_at_once_is_one_sale(build: Build) ->
         )
         answers.append(answer.json())
 
-    jobs = [cluster.client(order, lambda order=order: sell(order)) for order in ("order-1", "order-2")]
+    jobs = [
+        cluster.client(order, lambda order=order: sell(order)) for order in ("order-1", "order-2")
+    ]
     cluster.run(lambda: all(job.done for job in jobs), 10)
     assert answers[0] == answers[1]
     assert left(cluster) == 3
@@ -441,7 +498,7 @@ def test_the_same_key_at_both_order_servers_at_once_is_one_sale(build: Build) ->
 
 
 def test_a_late_duplicate_of_a_refusal_is_refused_again_after_a_restock(build: Build) -> None:
-    """"Sold out" was said for this key, so it stays said."""
+    """ "Sold out" was said for this key, so it stays said."""
     cluster = build()
     for copy in range(4):
         assert buy(cluster, f"k{copy}").status == 201

@@ -65,7 +65,10 @@ class TooHard(Exception):
 
 
 def linearizable(
-    operations: Sequence[Operation], start: State, *, steps_max: int = 2_000_000,
+    operations: Sequence[Operation],
+    start: State,
+    *,
+    steps_max: int = 2_000_000,
     next_states: Callable[[State, Operation], Iterable[State]] = step,
 ) -> bool:
     """Tell whether some order of the operations, each within its time, explains every result.

@@ -160,9 +160,7 @@ class Cluster:
         self.network.cuts.clear()
 
     def _failed(self, job: Any) -> None:
-        raise AssertionError(
-            f"{job.name} failed: {job.error!r}\n" + "\n".join(self.scheduler.script[-40:])
-        ) from job.error
+        raise AssertionError(f"{job.name} failed: {job.error!r}") from job.error
 
     # --- running ---
 

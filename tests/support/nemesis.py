@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from common.peer import Request
 from tests.support.cluster import Cluster
 from tests.support.network import Weather
 from tests.support.shop import Shop, write_seed
@@ -17,6 +18,13 @@ CALM = Weather()
 SETTLE_LIMIT_S = 60.0
 
 
+HOPS = (
+    "/replication/prepare", "/replication/commit", "/replication/promise", "/replication/follow",
+    "/replication/state", "/internal/invalidate", "/sessions", "/operations", "/sales", "/books/",
+    "/search", "/ledger",
+)  # fmt: skip
+
+
 class Nemesis:
     """Breaks one thing after another, and mends it."""
 
@@ -24,22 +32,32 @@ class Nemesis:
         self._cluster = cluster
         self._random = random
         self.faults: Counter[str] = Counter()
+        self._acts: list[Callable[[], None]] = [
+            self.crash, self.crash_at_hop, self.crash_at_hop, self.crash_both, self.lone_restarts,
+            self.stop, self.cut, self.storm, self.hold, self.hold, self.lose_disk,
+        ]  # fmt: skip
 
     def torment(self, rounds: int) -> None:
         """Do some rounds of damage (a job of the scheduler)."""
-        acts: list[Callable[[], None]] = [
-            self._crash, self._crash, self._crash_both, self._stop, self._cut, self._storm,
-        ]  # fmt: skip
         for _ in range(rounds):
-            self._pause(0.05, 1.0)
-            act = self._random.choice(acts)
-            self.faults[act.__name__.strip("_")] += 1
+            self._pause(0.02, 0.6)
+            act = self._random.choice(self._acts)
+            self.faults[act.__name__] += 1
             act()
 
     def mend(self) -> None:
         """Heal the network and start whatever is dead."""
         self._cluster.heal()
-        self._cluster.network.weather = CALM
+        self._calm()
+        self._start_dead()
+
+    def _calm(self) -> None:
+        network = self._cluster.network
+        network.weather = CALM
+        network.watch = lambda sender, request: None
+        network.hold = network.hold_reply = lambda sender, request: 0.0
+
+    def _start_dead(self) -> None:
         for names in self._cluster.names.values():
             for name in names:
                 if name not in self._cluster.running:
@@ -51,16 +69,42 @@ class Nemesis:
     def _any(self) -> str:
         names = self._cluster.names
         every = [*names["catalog"] * 3, *names["order"], *names["frontend"]]
-        return self._random.choice([name for name in every if name in self._cluster.running] or every)
+        return self._random.choice(
+            [name for name in every if name in self._cluster.running] or every
+        )
 
-    def _crash(self) -> None:
-        name = self._any()
-        self._cluster.kill(name)
+    def crash(self) -> None:
+        """Kill -9 of any node, and its return."""
+        self._cluster.kill(self._any())
         self._pause(0.0, 3.0)
-        if name not in self._cluster.running:
-            self._cluster.start(name)
+        self._start_dead()
 
-    def _crash_both(self) -> None:
+    def crash_at_hop(self) -> None:
+        """Kill the sender or the receiver of one particular message, before or just after it."""
+        hop, after = self._random.choice(HOPS), self._random.choice((0.0, 0.0, 0.001, 0.004))
+        countdown = [self._random.choice((1, 1, 1, 2, 3))]
+        sends = self._random.random() < 0.5
+        scheduler = self._cluster.scheduler
+
+        def watch(sender: str, request: Request) -> None:
+            if sender == "client" or not request.target.startswith(hop):
+                return
+            countdown[0] -= 1
+            if countdown[0] == 0:
+                victim = sender if sends else request.to
+                scheduler.note(f"at {hop} of {sender} to {request.to}:")
+                scheduler.at(scheduler.now + after, lambda: self._cluster.kill(victim))
+                if not after:
+                    scheduler.sleep(0)
+
+        self._cluster.network.watch = watch
+        self._pause(0.3, 1.5)
+        self._cluster.network.watch = lambda sender, request: None
+        self._pause(0.0, 2.0)
+        self._start_dead()
+
+    def crash_both(self) -> None:
+        """Kill both catalogs, in any order, and start them in any order."""
         names = self._cluster.names["catalog"]
         for name in self._random.sample(names, 2):
             self._cluster.kill(name)
@@ -69,24 +113,67 @@ class Nemesis:
             self._pause(0.0, 1.0)
             self._cluster.start(name)
 
-    def _stop(self) -> None:
+    def lone_restarts(self) -> None:
+        """Kill both catalogs; let each live alone for a while."""
+        names = self._cluster.names["catalog"]
+        for name in names:
+            self._cluster.kill(name)
+        for name in self._random.choices(names, k=2):
+            self._cluster.start(name)
+            self._pause(0.1, 2.0)
+            self._cluster.kill(name)
+        self._start_dead()
+
+    def stop(self) -> None:
+        """SIGSTOP of any node, for shorter or longer than a lease."""
         name = self._any()
         if name in self._cluster.running:
-            self._cluster.stop_for(name, self._random.uniform(0.2, 4.0))
+            self._cluster.stop_for(name, self._random.choice((0.3, 1.0, 2.5, 4.0)))
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Cut a link, both ways or one way."""
         every = [name for names in self._cluster.names.values() for name in names]
         one, other = self._random.sample(every, 2)
         self._cluster.cut(one, other, both=self._random.random() < 0.6)
         self._pause(0.2, 3.0)
         self._cluster.heal()
 
-    def _storm(self) -> None:
+    def storm(self) -> None:
+        """Lose, repeat and hold back any message."""
         self._cluster.network.weather = STORM
         self._cluster.scheduler.note("storm")
         self._pause(0.5, 2.0)
         self._cluster.network.weather = CALM
         self._cluster.scheduler.note("calm")
+
+    def hold(self) -> None:
+        """Hold back one kind of message, or its answers, at random."""
+        hop, reply = self._random.choice(HOPS), self._random.random() < 0.5
+        network, most = self._cluster.network, self._random.choice((0.02, 0.3, 2.0))
+        self._cluster.scheduler.note(f"hold {hop} {'answers' if reply else ''} up to {most} s")
+
+        def late(sender: str, request: Request) -> float:
+            if sender == "client" or not request.target.startswith(hop):
+                return 0.0
+            return self._random.uniform(0.0, most) if self._random.random() < 0.7 else 0.0
+
+        if reply:
+            network.hold_reply = late
+        else:
+            network.hold = late
+        self._pause(0.5, 2.5)
+        network.hold = network.hold_reply = lambda sender, request: 0.0
+
+    def lose_disk(self) -> None:
+        """Replace the disk of one node by an empty one, while the other of its pair holds everything."""
+        if not self._cluster.ready():
+            return
+        name = self._random.choice([*self._cluster.names["catalog"], *self._cluster.names["order"]])
+        self._cluster.kill(name)
+        self._cluster.lose_disk(name)
+        self._pause(0.0, 1.0)
+        self._cluster.start(name)
+        self._cluster.scheduler.sleep(3.0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +185,13 @@ class Run:
 
 
 def run_schedule(
-    folder: Path, seed: int, *, frontends: int = 2, clients: int = 3, calls: int = 14, rounds: int = 4
+    folder: Path,
+    seed: int,
+    *,
+    frontends: int = 2,
+    clients: int = 3,
+    calls: int = 16,
+    rounds: int = 4,
 ) -> Run:
     """Run one seeded schedule and check it; the failure carries the seed and what happened."""
     random = Random(seed)
@@ -112,8 +205,15 @@ def run_schedule(
             cluster.client(f"client-{number}", lambda by=f"client-{number}": shop.shop(by, calls))  # type: ignore[misc]
             for number in range(1, clients + 1)
         ]
+        over: list[bool] = []
+        readers = [
+            cluster.client(f"reader-{number}", lambda number=number: shop.watch(number, over))  # type: ignore[misc]
+            for number in range(1, 3)
+        ]
         jobs.append(cluster.client("nemesis", lambda: nemesis.torment(rounds)))
         cluster.run(lambda: all(job.done for job in jobs), 300)
+        over.append(True)
+        cluster.run(lambda: all(job.done for job in readers), 30)
         nemesis.mend()
         cluster.run(cluster.ready, SETTLE_LIMIT_S)
         cluster.do(shop.settle, SETTLE_LIMIT_S)

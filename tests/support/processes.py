@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+# Below what systems hand to outgoing calls, one of which might take the port of a node while it is
+# dead (or a call to a dead node reach itself).
+PORTS = range(20_000, 32_000)
 SECRET = "a-secret-only-for-tests-0123456789"
 
 
 def free_ports(count: int) -> list[int]:
     """Return ports of the loopback that nobody listens on (all different)."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"no {count} free ports in {PORTS}")
 
 
 def write_cluster(folder: Path, **changes: str) -> tuple[Path, list[int]]:
@@ -62,7 +71,7 @@ class Process:
                 stderr=output,
             )
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

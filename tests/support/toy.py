@@ -1,6 +1,8 @@
 """A service that does nothing of use, to try `common.serve` with: echoes, holds requests, fails.
 
-Run as `python -m tests.support.toy --node catalog-1 --config FILE`.
+Run as `python -m tests.support.toy --node catalog-1 --config FILE`. Files in its data folder tell
+it what to do: `refuse` to start, `free` the requests it holds, `break` its loop. It keeps a `diary`
+there.
 """
 
 from __future__ import annotations
@@ -31,14 +33,13 @@ class Toy:
     def __init__(self, tasks: Tasks, folder: Path) -> None:
         self.free = tasks.event()
         self.stopping: Event = tasks.event()
-        self.broken: Event = tasks.event()
         self.held: list[str] = []
         self.ticks = 0
-        self._diary = folder / "diary"
+        self._folder = folder
 
     def note(self, what: str) -> None:
         """Write down that something happened."""
-        with self._diary.open("a") as diary:
+        with (self._folder / "diary").open("a") as diary:
             diary.write(f"{what}\n")
 
     def tick(self) -> None:
@@ -49,7 +50,9 @@ class Toy:
     def loop(self) -> None:
         self.note("loop runs")
         while not self.stopping.wait(TICK_S):
-            if self.broken.wait(0):
+            if (self._folder / "free").exists():
+                self.free.set()
+            if (self._folder / "break").exists():
                 raise RuntimeError("the loop was told to break")
         self.note("loop ended")
 
@@ -61,7 +64,7 @@ class Toy:
 def create_app(
     settings: Settings, *, clock: object, http: object, tasks: Tasks, random: object
 ) -> Flask:
-    """Build the toy; a file named `refuse` in its folder keeps it from starting."""
+    """Build the toy."""
     if (settings.data_dir / "refuse").exists():
         raise StartRefused("this disk is not usable")
     app, toy = Flask("toy"), Toy(tasks, settings.data_dir)
@@ -103,16 +106,6 @@ def _add_routes(app: Flask, toy: Toy) -> None:
     @app.get("/state")
     def state() -> dict[str, Any]:
         return {"held": toy.held, "ticks": toy.ticks}
-
-    @app.post("/free")
-    def free() -> dict[str, str]:
-        toy.free.set()
-        return {}
-
-    @app.post("/break")
-    def break_loop() -> dict[str, str]:
-        toy.broken.set()
-        return {}
 
     @app.route("/escape", methods=["GET", "POST"])
     def escape() -> Response:

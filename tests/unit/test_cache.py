@@ -1,4 +1,4 @@
-"""The cache's rules, one by one (`docs` of the protocol: "Cache")."""
+"""The rules of the cache, one by one."""
 
 import threading
 from collections.abc import Callable

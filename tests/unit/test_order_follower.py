@@ -80,6 +80,16 @@ class Follow:
         self.http.nodes[name] = late
         return released.set
 
+    def fail_once(self, name: str) -> None:
+        """Let a catalog say once that it may not answer."""
+        node = self.http.nodes[name]
+
+        def fail(request: Request) -> Response:
+            self.http.nodes[name] = node
+            raise Problem("unavailable", "recovering")
+
+        self.http.nodes[name] = fail
+
 
 @pytest.fixture
 def follow(tmp_path: Path) -> Iterator[Follow]:
@@ -432,16 +442,26 @@ def test_a_reader_that_comes_during_the_shared_round_needs_another(follow: Follo
 
 
 def test_a_failed_round_fails_only_the_reader_who_ran_it(follow: Follow) -> None:
-    """The others have time left and try themselves."""
+    """The others have learnt nothing from it; they have time left and read themselves."""
     release = follow.hold("catalog-1")
     follow.spawn_catch_up("first")
-    follow.http.nodes["catalog-2"] = mute
+    follow.shop.sell()
     follow.spawn_catch_up("second")
     follow.spawn_catch_up("third")
+    for name in ("catalog-1", "catalog-2"):
+        follow.fail_once(name)
     release()
     follow.hub.run()
-    assert follow.results["second"] == "caught up to 0"
-    assert follow.results["third"] == "caught up to 0"
+    assert follow.results["second"] == "unavailable to 0"
+    assert follow.results["third"] == "caught up to 1"
+
+
+def test_catching_up_takes_as_many_pages_as_it_needs(follow: Follow) -> None:
+    """The end that the first page shows is the goal, not the page."""
+    follow.shop.page_rows_max = 2
+    follow.shop.sell_many(5)
+    assert follow.catch_up() == "caught up"
+    assert follow.store.place.number == 5
 
 
 def test_nobody_waits_longer_than_its_time(follow: Follow) -> None:

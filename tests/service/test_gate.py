@@ -1,0 +1,127 @@
+"""The gate in front of a service, without a socket: who may keep it waiting, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from flask import Flask, request
+
+from common.gate import HEADER_BYTES_MAX, Gate
+from common.service import Lane, Service
+
+Message = dict[str, Any]
+TIMEOUT_S = 0.05
+
+
+def make_gate() -> Gate:
+    app = Flask("gate")
+
+    @app.post("/echo")
+    def echo() -> bytes:
+        return request.get_data()
+
+    lanes = {"only": Lane(workers=1, waiting_max=0, body_bytes_max=100)}
+    service = Service(flask=app, lanes=lanes, lane_of=lambda method, path: lanes_by_path(path))
+    return Gate(service, body_timeout_s=TIMEOUT_S)
+
+
+def lanes_by_path(path: str) -> str:
+    return "only" if path == "/echo" else "no such lane"
+
+
+def ask(
+    messages: Iterable[Message], path: str = "/echo", **headers: str
+) -> tuple[int, dict[str, str], bytes] | None:
+    """Send a request whose body comes in `messages`, and then nothing more for ever."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("127.0.0.1", 80),
+        "client": ("127.0.0.1", 1234),
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+        ],
+    }
+    coming, sent = list(messages), []
+
+    async def receive() -> Message:
+        if not coming:
+            await asyncio.Event().wait()
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    gate = make_gate()
+    asyncio.run(gate(scope, receive, send))
+    assert gate.close() == 0
+    if not sent:
+        return None
+    start, body = sent
+    named = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], named, body["body"]
+
+
+def part(body: bytes, more: bool) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_body_in_parts_arrives_whole() -> None:
+    """However the server cut it."""
+    answer = ask([part(b"ab", True), part(b"", True), part(b"c", False)], content_length="3")
+    assert answer is not None
+    assert (answer[0], answer[2]) == (200, b"abc")
+
+
+def test_a_body_that_does_not_come_is_given_up() -> None:
+    """The client is told, and the connection is closed: what follows on it would be that body."""
+    answer = ask([part(b"ab", True)], content_length="3")
+    assert answer is not None
+    status, headers, body = answer
+    assert (status, headers["connection"]) == (400, "close")
+    assert "did not arrive within 0.05 s" in json.loads(body)["detail"]
+
+
+def test_a_client_that_goes_away_gets_no_answer() -> None:
+    """And no worker."""
+    assert ask([part(b"ab", True), {"type": "http.disconnect"}], content_length="3") is None
+
+
+def test_a_body_without_end_is_cut_off() -> None:
+    """Reading on is a kindness with a limit."""
+    answer = ask([part(b"x" * 1_000_000, True)] * 18, transfer_encoding="chunked")
+    assert answer is not None
+    assert (answer[0], answer[1]["connection"]) == (413, "close")
+
+
+def test_a_header_block_over_the_limit_is_refused() -> None:
+    """Also when it was read in one piece, which the parser lets through."""
+    answer = ask([], x="a" * HEADER_BYTES_MAX)
+    assert answer is not None
+    assert answer[0] == 413
+
+
+@pytest.mark.parametrize("path", ["/elsewhere", "//echo/"])
+def test_an_error_in_the_gate_is_no_500(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Here: a path that no lane takes."""
+    answer = ask([], path=path)
+    assert answer is not None
+    assert json.loads(answer[2])["code"] == "outcome-unknown"
+    assert "no such lane" in caplog.text
+
+
+def test_a_lane_is_chosen_by_the_path_that_flask_sees() -> None:
+    """`//echo` and `/%65cho` are `/echo`."""
+    for path in ("//echo", "/%65cho"):
+        answer = ask([], path=path)
+        assert answer is not None
+        assert answer[0] == 200
