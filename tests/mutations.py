@@ -21,14 +21,14 @@ MUTATIONS = (
     Mutation(
         "an entry commits only when every session has acknowledged or ended",
         "catalog/replicate.py",
-        "return self._prepared and not waiting and now >=",
-        "return self._prepared and now >=",
+        "return self._prepared and not waiting and now >= node.no_commit_before",
+        "return self._prepared and now >= node.no_commit_before",
     ),
     Mutation(
         "an entry commits only when the replica has it prepared",
         "catalog/replicate.py",
-        "return self._prepared and not waiting and now >=",
-        "return self._sent and not waiting and now >=",
+        "return self._prepared and not waiting and now >= node.no_commit_before",
+        "return self._sent and not waiting and now >= node.no_commit_before",
     ),
     Mutation(
         "a restarted leader's first commit waits for the longest lease ever granted",
@@ -45,14 +45,14 @@ MUTATIONS = (
     Mutation(
         "a leader adopts what its replica has prepared",
         "catalog/recovery.py",
-        "adopted = None if while_leading else self._adopt(peer)",
+        "adopted = None if was_leading else self._adopt(peer)",
         "adopted = None",
     ),
     Mutation(
         "an operation with a recorded outcome is answered, not done again",
-        "catalog/batch.py",
-        "found = store.outcome(db, key)",
-        'db.execute("DELETE FROM operations WHERE key = ?", (key,)); found = None',
+        "catalog/store.py",
+        '    row = db.execute("SELECT fingerprint, status, answer FROM operations WHERE key = ?", (key,)).get\n',
+        "    row = None\n",
     ),
     Mutation(
         "a refusal is recorded under its key",
@@ -82,8 +82,8 @@ MUTATIONS = (
     Mutation(
         "once a PREPARE may have left, the entry is never given up",
         "catalog/replicate.py",
-        "                if not self._sent:\n",
-        "                if True:\n",
+        "self._dropped, self._refused = not self._sent, True",
+        "self._dropped, self._refused = True, True",
     ),
     Mutation(
         "a replica applies only the prepared entry that was committed",
@@ -95,7 +95,7 @@ MUTATIONS = (
         "a replica acknowledges only after its sync",
         "catalog/replica.py",
         "            node.write(lambda db: _store(db, entry, apply_first=answer is Answer.APPLY_THEN_STORE))\n",
-        "            if node.random.random() < 0.8:\n"
+        "            if node.random.random() < 0.9:\n"
         "                node.write(lambda db: _store(db, entry, apply_first=answer is Answer.APPLY_THEN_STORE))\n",
     ),
     Mutation(
@@ -139,5 +139,49 @@ MUTATIONS = (
         "frontend/lease.py",
         "        self._cache.end()\n        if held is not None:\n            self._surrender(held)\n",
         "        if held is not None:\n            self._surrender(held)\n",
+    ),
+    Mutation(
+        "an acknowledgement counts only in the epoch it was given in",
+        "catalog/replicate.py",
+        "return self._acknowledged == self._node.epoch",
+        "return self._acknowledged > 0",
+    ),
+    Mutation(
+        "nothing commits while a new disk is made a member",
+        "catalog/replicate.py",
+        "if not node.leads or node.members_changing:",
+        "if not node.leads:",
+    ),
+    Mutation(
+        "a replica refuses an epoch below its promise",
+        "catalog/replication.py",
+        "epoch == record.epoch and view.promise.epoch <= epoch",
+        "epoch == record.epoch",
+    ),
+    Mutation(
+        "a disk that is empty is refilled before it leads",
+        "catalog/replication.py",
+        "    if not i_count and me.end != peer.end:\n        return Verdict(Step.REFILL",
+        "    if not i_count and me.end != peer.end and record.leader != me.node:\n        return Verdict(Step.REFILL",
+    ),
+    Mutation(
+        "a follower moves its cursor over gap-free rows only, a sale does not move it",
+        "order/store.py",
+        "                _put(db, order)\n            self._place = place\n",
+        "                _put(db, order)\n"
+        '                db.execute("UPDATE cursor SET number = max(number, ?)", (order.number or 0,))\n'
+        "            self._place = Place(place.cluster, max(place.number, order.number or 0))\n",
+    ),
+    Mutation(
+        "an order server catches up before it says that there is no such order",
+        "order/routes.py",
+        "        follower.catch_up(g.until - READ_MARGIN_S)\n",
+        "        pass\n",
+    ),
+    Mutation(
+        "writes-unavailable is said only if every attempt came to nothing",
+        "order/sales.py",
+        "        self._unknown = True\n",
+        "        self._unknown = False\n",
     ),
 )

@@ -171,8 +171,8 @@ def test_two_attempts_amount_to(
 ) -> None:
     """Each row: what one order server does, what the other does, what the buyer is told."""
     replies: dict[Reply | str, Reply] = {silent: world.silent(), "never asked": _never_asked}
-    world.http.nodes["order-1"] = replies.get(first, first)  # type: ignore[arg-type,assignment]
-    world.http.nodes["order-2"] = replies.get(second, second)  # type: ignore[arg-type,assignment]
+    world.http.nodes["order-1"] = replies.get(first, first)  # type: ignore[arg-type]
+    world.http.nodes["order-2"] = replies.get(second, second)  # type: ignore[arg-type]
     began = world.clock.now()
     response = buy(world)
     assert (response.status_code, response.get_json().get("code", "")) == (status, code)

@@ -1,9 +1,9 @@
-"""Readers who miss on one key at the same time. Each reader is a greenlet; calls and waits switch."""
+"""Readers who miss on one key at once. Each reader is a greenlet; calls and waits switch."""
 
 import threading
 from collections.abc import Callable
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 import pytest
 
 from common.errors import Problem

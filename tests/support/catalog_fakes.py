@@ -145,7 +145,9 @@ class Shop:
     def digest_of_books(self) -> str:
         """Return a hash over all that operations change, but for the record of what was decided."""
         tables = [table for table in REPLICATED if table != "operations"]
-        rows = [self.db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables]
+        rows = [
+            self.db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables
+        ]
         counts = self.db.execute("SELECT * FROM topic_counts ORDER BY 1").fetchall()
         return repr((rows, counts))
 

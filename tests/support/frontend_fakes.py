@@ -237,7 +237,9 @@ def order_server(request: Request) -> Response:
 class World:
     """A frontend, two catalogs, two order servers."""
 
-    def __init__(self, *, capacity: int = 64, seed: int = 1) -> None:
+    def __init__(
+        self, *, capacity: int = 64, seed: int = 1, tasks: type[InlineTasks] = InlineTasks
+    ) -> None:
         self.clock = FakeClock()
         self.http = FakeHttp(self.clock)
         self.first, self.second = FakeCatalog("catalog-1"), FakeCatalog("catalog-2")
@@ -247,7 +249,7 @@ class World:
             "order-1": order_server,
             "order-2": order_server,
         }
-        self.tasks = InlineTasks(self.clock)
+        self.tasks = tasks(self.clock)
         self.app: Flask = create_app(
             settings(capacity), clock=self.clock, http=self.http, tasks=self.tasks,
             random=Random(seed),

@@ -195,7 +195,7 @@ def test_an_entry_of_an_older_epoch_raises_the_floor_of_its_session(shelf: Shelf
 
 
 def test_a_later_epoch_ends_the_session(shelf: Shelf) -> None:
-    """Its numbers cannot be compared with our floors, so all is given up, and that is acknowledged."""
+    """Its numbers cannot be compared with our floors: all is given up, and acknowledged."""
     shelf.fill(1)
     shelf.fill(2)
     assert shelf.cache.invalidate("s1", 2, 1, ["book:1"])
@@ -353,7 +353,7 @@ def test_a_floor_raised_again_after_it_was_forgotten_is_no_lower() -> None:
 
 
 def test_what_happens_is_counted(shelf: Shelf) -> None:
-    """Hits, misses, fills, invalidations and what they removed; a second look by the same reader not."""
+    """Hits, misses, fills, what was invalidated; but not the second look of one reader."""
     shelf.cache.book(1)
     shelf.fill(1)
     shelf.cache.book(1)

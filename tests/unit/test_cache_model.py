@@ -1,8 +1,8 @@
 """The cache against a leader that keeps its side of the protocol: messages lost, late, repeated;
 clocks drifting; the leader restarting. No hit is ever older than the last committed write.
 
-A weighted random walk, replayable by its seed: rare orders of many steps are what breaks caches, and
-a walk finds in a second what a search by shrinking examples does not find in minutes.
+A weighted random walk, replayable by its seed. What breaks caches is a rare order of many steps;
+a walk of many steps finds in a second what many short examples do not find in minutes.
 """
 
 import threading

@@ -95,7 +95,9 @@ def test_the_head_does_not_run_into_the_changeset() -> None:
 
 
 @given(chains(), st.data())
-def test_a_change_anywhere_breaks_the_chain_behind_it(entries: list[Entry], data: st.DataObject) -> None:
+def test_a_change_anywhere_breaks_the_chain_behind_it(
+    entries: list[Entry], data: st.DataObject
+) -> None:
     """Two logs that agree on a position agree on all before it."""
     if not entries:
         return
@@ -154,7 +156,9 @@ def test_the_order_of_members_does_not_matter(body: dict[str, object]) -> None:
 
 
 @given(BODIES, BODIES)
-def test_another_body_has_another_fingerprint(one: dict[str, object], two: dict[str, object]) -> None:
+def test_another_body_has_another_fingerprint(
+    one: dict[str, object], two: dict[str, object]
+) -> None:
     """And the same body the same one (True is not 1)."""
     same = Operation("k", "sell", one).fingerprint == Operation("k", "sell", two).fingerprint
     assert same == (repr(sorted_deep(one)) == repr(sorted_deep(two)))
@@ -173,7 +177,10 @@ def test_another_kind_has_another_fingerprint() -> None:
 
 def test_the_key_is_not_part_of_the_fingerprint() -> None:
     """It is what requests are looked up by."""
-    assert Operation("k1", "sell", {"a": 1}).fingerprint == Operation("k2", "sell", {"a": 1}).fingerprint
+    assert (
+        Operation("k1", "sell", {"a": 1}).fingerprint
+        == Operation("k2", "sell", {"a": 1}).fingerprint
+    )
 
 
 def test_the_keys_of_a_book_and_of_a_topic_never_meet() -> None:

@@ -83,7 +83,11 @@ def test_a_basket_with_an_unknown_book_is_refused(shop: Shop) -> None:
     """It names the book."""
     shop.add()
     refused = shop.do("sell", sale((1, 1), (2, 1)))
-    assert (refused.status, refused.answer["code"], refused.answer["book_id"]) == (404, "not-found", 2)
+    assert (refused.status, refused.answer["code"], refused.answer["book_id"]) == (
+        404,
+        "not-found",
+        2,
+    )
 
 
 @pytest.mark.parametrize("last", [(2, 9), (3, 1)], ids=["sold out", "unknown"])
@@ -101,9 +105,7 @@ def test_a_basket_is_sold_whole_or_not_at_all(shop: Shop, last: tuple[int, int])
 def test_ledger_numbers_have_no_gaps_after_refusals(shop: Shop) -> None:
     """A number is given out only to a sale."""
     shop.add(quantity=2)
-    statuses = [
-        shop.do("sell", sale((1, quantity))).status for quantity in (1, 9, 1, 1, 1)
-    ]
+    statuses = [shop.do("sell", sale((1, quantity))).status for quantity in (1, 9, 1, 1, 1)]
     shop.do("restock", {"book_id": 1, "quantity": 1, "reason": None})
     shop.do("sell", sale((1, 1)))
     assert statuses == [201, 409, 201, 409, 409]
@@ -152,7 +154,9 @@ def test_the_first_copies_are_received(shop: Shop) -> None:
 
 def movements(shop: Shop) -> list[tuple[int, str, int, Any]]:
     rows = shop.db.execute("SELECT book_id, kind, quantity, detail FROM movements ORDER BY number")
-    return [(book_id, kind, quantity, json.loads(detail)) for book_id, kind, quantity, detail in rows]
+    return [
+        (book_id, kind, quantity, json.loads(detail)) for book_id, kind, quantity, detail in rows
+    ]
 
 
 # --- edit ---
@@ -262,7 +266,11 @@ def load(shop: Shop, *rows: Document) -> Document:
 
 def test_an_import_adds_what_is_new(shop: Shop) -> None:
     """By sku, with its stock."""
-    assert load(shop, book(sku="a", quantity=3), book(sku="b")) == {"added": 2, "changed": 0, "unchanged": 0}
+    assert load(shop, book(sku="a", quantity=3), book(sku="b")) == {
+        "added": 2,
+        "changed": 0,
+        "unchanged": 0,
+    }
     assert shop.left(1) == 3
 
 
@@ -405,7 +413,9 @@ def test_what_triggers_count_is_what_is_there(drawn: list[tuple[str, Document]])
     with shops(1) as (shop,):
         for kind, body in drawn:
             shop.do(kind, body)
-        counted = shop.db.execute("SELECT topic, count(*) FROM book_topics GROUP BY topic").fetchall()
+        counted = shop.db.execute(
+            "SELECT topic, count(*) FROM book_topics GROUP BY topic"
+        ).fetchall()
         by_trigger = shop.db.execute(
             "SELECT topic, books FROM topic_counts WHERE topic <> '' AND books <> 0"
         ).fetchall()
@@ -437,7 +447,9 @@ def test_a_refused_operation_leaves_only_its_outcome(drawn: list[tuple[str, Docu
 
 @given(st.integers(1, 30), st.lists(st.integers(1, 6), max_size=20))
 @settings(max_examples=30)
-def test_buyers_of_the_last_copies_get_no_more_than_there_are(stock: int, wishes: list[int]) -> None:
+def test_buyers_of_the_last_copies_get_no_more_than_there_are(
+    stock: int, wishes: list[int]
+) -> None:
     """Each gets all that was asked for, or nothing."""
     with shops(1) as (shop,):
         shop.add(quantity=stock)

@@ -23,7 +23,9 @@ def sessions() -> Sessions:
     return Sessions(threading.Lock(), LEASE_S)
 
 
-def register(sessions: Sessions, session: str = "s1", now: float = 0.0, epoch: int = EPOCH) -> dict[str, int]:
+def register(
+    sessions: Sessions, session: str = "s1", now: float = 0.0, epoch: int = EPOCH
+) -> dict[str, int]:
     return sessions.register(session, f"frontend of {session}", epoch, now)
 
 
@@ -175,7 +177,9 @@ def test_a_session_that_ended_is_never_revived(
     assert sessions.begin(2, KEYS, END - 0.5) in ([], [("s2", "frontend of s2")])
 
 
-def test_a_session_that_ended_does_not_return_with_a_late_acknowledgement(sessions: Sessions) -> None:
+def test_a_session_that_ended_does_not_return_with_a_late_acknowledgement(
+    sessions: Sessions,
+) -> None:
     """It was dropped; the write has gone on."""
     register(sessions)
     sessions.begin(1, KEYS, 0.0)
@@ -217,7 +221,9 @@ def test_a_session_refused_for_its_epoch_is_waited_for_until_its_end(sessions: S
     assert sessions.waiting(1, END - 1e-9) == {"s1"}
 
 
-def test_a_renewal_is_granted_for_a_heartbeat_after_an_invalidation_was_sent(sessions: Sessions) -> None:
+def test_a_renewal_is_granted_for_a_heartbeat_after_an_invalidation_was_sent(
+    sessions: Sessions,
+) -> None:
     """Under back-to-back batches something always is unacknowledged for a moment."""
     register(sessions)
     sessions.begin(1, KEYS, 1.0)
@@ -251,9 +257,14 @@ def test_who_registered_during_a_write_is_renewed_during_it(sessions: Sessions) 
 
 
 @given(
-    st.lists(st.tuples(st.floats(0.001, 0.5), st.sampled_from(("renew", "ack lost", "look"))), max_size=40)
+    st.lists(
+        st.tuples(st.floats(0.001, 0.5), st.sampled_from(("renew", "ack lost", "look"))),
+        max_size=40,
+    )
 )
-def test_a_write_waits_no_longer_than_a_lease_and_a_heartbeat(steps: list[tuple[float, str]]) -> None:
+def test_a_write_waits_no_longer_than_a_lease_and_a_heartbeat(
+    steps: list[tuple[float, str]],
+) -> None:
     """However often a frontend renews, when its acknowledgements are lost it ends by T x 1.01 + 200 ms."""
     sessions = Sessions(threading.Lock(), LEASE_S)
     register(sessions)
@@ -313,7 +324,9 @@ def test_no_write_passes_a_session_that_may_still_answer(data: st.DataObject) ->
     knows: dict[str, int] = {}  # session -> the last entry it was told of, or has floors of
     for number in range(data.draw(st.integers(1, 25))):
         now += data.draw(st.floats(0, 0.7))
-        act = data.draw(st.sampled_from(("register", "renew", "begin", "ack", "surrender", "finish")))
+        act = data.draw(
+            st.sampled_from(("register", "renew", "begin", "ack", "surrender", "finish"))
+        )
         session = data.draw(st.sampled_from([*holds, "none"]))
         if act == "register":
             floors = register(sessions, f"s{number}", now)
