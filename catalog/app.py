@@ -92,7 +92,7 @@ def create_app(
         internal=lambda path: path not in OPEN_PATHS, readiness=node.readiness, registry=registry,
     )  # fmt: skip
     add_reads(app, node)
-    add_writes(app, node, writer)
+    add_writes(app, node, writer, settings.frontends)
     add_replication(app, node, snapshots)
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(

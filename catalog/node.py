@@ -81,14 +81,14 @@ class Node:
 
     def _open_catalog(self, path: Path) -> Database:
         try:
-            return Database(path, SCHEMA, SCHEMA_VERSION)
+            return open_catalog(path)
         except Corrupt as error:
             aside = move_aside(path)
             log.error(
                 "%s; moved to %s: this disk will be refilled from the peer", error, aside.name
             )
             self.record.become_new_disk(self.record.cluster)
-            return Database(path, SCHEMA, SCHEMA_VERSION)
+            return open_catalog(path)
 
     # --- role ---
 
@@ -197,6 +197,11 @@ class Node:
         """Close the files."""
         self.db.close()
         self.record.close()
+
+
+def open_catalog(path: Path) -> Database:
+    """Open a catalog's database; raise `Corrupt`."""
+    return Database(path, SCHEMA, SCHEMA_VERSION, {"fold": store.fold})
 
 
 def _open_record(path: Path, random: Random) -> NodeRecord:

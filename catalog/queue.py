@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from catalog.model import Operation, Outcome
@@ -106,11 +106,15 @@ class Queue:
 
     def refuse_waiting(self, why: Callable[[], Problem]) -> None:
         """Withdraw and refuse all that is queued."""
+        problem = why()
         with self._lock:
-            refused: Iterable[Ticket] = list(self._waiting)
+            refused = list(self._waiting)
             self._waiting.clear()
+            for ticket in refused:  # in the same step: one who leaves now must find his result
+                ticket.result = problem
+                self._by_key.pop(ticket.operation.key, None)
         for ticket in refused:
-            self.settle(ticket, why())
+            ticket.done.set()
 
     def __len__(self) -> int:
         return len(self._waiting)

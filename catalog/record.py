@@ -56,13 +56,11 @@ class NodeRecord:
 
     def enter(self, cluster: str, record: Record) -> None:
         """Enter an epoch."""
-        text = json.dumps(record.document())
+        promise = max(self.promise, Promise(record.epoch, record.leader), key=lambda p: p.epoch)
         self._write(
-            "UPDATE node SET cluster = ?, record = ?, promised = max(promised, ?)",
-            cluster,
-            text,
-            record.epoch,
-        )
+            "UPDATE node SET cluster = ?, record = ?, promised = ?, candidate = ?",
+            cluster, json.dumps(record.document()), promise.epoch, promise.candidate,
+        )  # fmt: skip
 
     def become_new_disk(self, cluster: str) -> None:
         """Give up this disk's identity: it holds nothing that counts until it has been refilled."""

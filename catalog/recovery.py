@@ -12,8 +12,8 @@ from pathlib import Path
 import apsw
 
 from catalog import store
-from catalog.model import SCHEMA_VERSION, Entry
-from catalog.node import SCHEMA, Node, guard
+from catalog.model import Entry
+from catalog.node import Node, guard, open_catalog
 from catalog.replication import (
     ALONE,
     FOLLOWING,
@@ -28,7 +28,7 @@ from catalog.replication import (
 )  # fmt: skip
 from catalog.sessions import DRIFT
 from catalog.transport import Transport
-from common.database import Corrupt, Database
+from common.database import Corrupt
 from common.errors import Problem
 from common.peer import PeerDown
 
@@ -146,7 +146,7 @@ class Recovery:
             node.record.become_new_disk(peer.cluster)
         self._transport.fetch_snapshot(self._download)
         try:
-            Database(self._download, SCHEMA, SCHEMA_VERSION).close()
+            open_catalog(self._download).close()
         except Corrupt as error:
             raise Problem("unavailable", f"the snapshot is damaged: {error}") from error
         with node.lock, guard(node):

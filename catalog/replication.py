@@ -143,16 +143,26 @@ def _among_filled(me: View, peer: View, record: Record) -> Verdict:
         )
     if not i_count and me.end != peer.end:
         return Verdict(Step.REFILL, "this new disk is not a full copy yet")
-    if me.end.seq == peer.end.seq and me.end != peer.end:
-        return Verdict(Step.REFUSE, f"the logs differ at entry {me.end.seq}")
+    if not peer_counts and me.end != peer.end:
+        return Verdict(Step.WAIT, f"{peer.node} has a new disk and is being refilled")
+    if (seq := _differ_at(me, peer)) is not None:
+        return Verdict(Step.REFUSE, f"diverged: the logs differ at entry {seq}")
     leads = record.leader == me.node
     if i_count and peer_counts and (rolled_back := _rolled_back(me, peer, leads)):
         return rolled_back
     if not leads:
         return Verdict(Step.FOLLOW if i_count else Step.WAIT, f"{record.leader} leads")
-    if not peer_counts and me.end != peer.end:
-        return Verdict(Step.WAIT, f"{peer.node} has a new disk and is being refilled")
     return Verdict(Step.LEAD, f"{me.node} is the recorded leader")
+
+
+def _differ_at(me: View, peer: View) -> int | None:
+    """Return a seq at which both hold an entry, applied or prepared, and not the same one."""
+    mine, theirs = _held(me), _held(peer)
+    return next((seq for seq in mine.keys() & theirs if mine[seq] != theirs[seq]), None)
+
+
+def _held(view: View) -> dict[int, Position]:
+    return {position.seq: position for position in (view.end, view.prepared) if position}
 
 
 def _rolled_back(me: View, peer: View, leads: bool) -> Verdict | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -148,8 +148,8 @@ def _row(row: Any) -> dict[str, Any]:
     return book
 
 
-def add_writes(app: Flask, node: Node, writer: Writer) -> None:
-    """Add what only the leader does: operations, and the frontends' sessions."""
+def add_writes(app: Flask, node: Node, writer: Writer, frontends: Collection[str]) -> None:
+    """Add what only the leader does: operations, and the sessions of the frontends configured."""
 
     @app.post("/operations")
     def operate() -> Response:
@@ -165,6 +165,8 @@ def add_writes(app: Flask, node: Node, writer: Writer) -> None:
     @app.post("/sessions")
     def register() -> Response:
         now, epoch = node.clock.now(), _leading(node)
+        if g.sender not in frontends:  # it could never be told what to forget
+            raise Problem("invalid-request", f"{g.sender} is no frontend of {node.name}'s settings")
         session = f"{node.random.getrandbits(96):024x}"
         floors = node.sessions.register(session, g.sender, epoch, now)
         return json_answer({

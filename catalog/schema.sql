@@ -49,25 +49,28 @@ CREATE TABLE prepared (
 ) STRICT;
 CREATE TABLE prepared_keys (key TEXT PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;
 
-CREATE TABLE topic_counts (                -- topic '' counts all books
+CREATE TABLE book_count (books INTEGER NOT NULL) STRICT;
+INSERT INTO book_count VALUES (0);
+CREATE TABLE topic_counts (                -- no row: no books
     topic TEXT PRIMARY KEY NOT NULL, books INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO topic_counts VALUES ('', 0);
 CREATE TRIGGER topic_gains AFTER INSERT ON book_topics BEGIN
     INSERT INTO topic_counts VALUES (new.topic, 1) ON CONFLICT DO UPDATE SET books = books + 1;
 END;
 CREATE TRIGGER topic_loses AFTER DELETE ON book_topics BEGIN
     UPDATE topic_counts SET books = books - 1 WHERE topic = old.topic;
+    DELETE FROM topic_counts WHERE topic = old.topic AND books = 0;
 END;
 
+-- `fold` is catalog/store.py's: FTS5's own folding knows Latin accents only.
 CREATE VIRTUAL TABLE book_text USING fts5(
-    title, authors, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
+    title, authors, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 0'
 );
 CREATE TRIGGER text_gains AFTER INSERT ON books BEGIN
-    INSERT INTO book_text (rowid, title, authors) VALUES (new.id, new.title, new.authors);
-    UPDATE topic_counts SET books = books + 1 WHERE topic = '';
+    INSERT INTO book_text (rowid, title, authors) VALUES (new.id, fold(new.title), fold(new.authors));
+    UPDATE book_count SET books = books + 1;
 END;
 CREATE TRIGGER text_changes AFTER UPDATE OF title, authors ON books BEGIN
     DELETE FROM book_text WHERE rowid = old.id;
-    INSERT INTO book_text (rowid, title, authors) VALUES (new.id, new.title, new.authors);
+    INSERT INTO book_text (rowid, title, authors) VALUES (new.id, fold(new.title), fold(new.authors));
 END;

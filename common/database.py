@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
+
+from common.service import StartRefused
 
 BUSY_TIMEOUT_MS = 5_000
 READER_CACHE_KIB = 4_096
@@ -23,14 +25,28 @@ class Corrupt(Exception):
     """The file is damaged, or is not a database of ours."""
 
 
+class OtherVersion(StartRefused):
+    """The file is sound, but another version of this program wrote it."""
+
+
 class Database:
     """A file that this process alone has open: `writer` for its one writer, `read()` for everybody
     else.
     """
 
-    def __init__(self, path: Path, schema: str, schema_version: int) -> None:
-        """Open or create the file and verify it; raise `Corrupt` when it cannot be trusted."""
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        schema_version: int,
+        functions: Mapping[str, Callable[..., str]] | None = None,
+    ) -> None:
+        """Open or create the file and verify it; raise `Corrupt` when it cannot be trusted.
+
+        `functions` are SQL functions of one text that the schema's triggers call.
+        """
         self.path = path
+        self._functions = functions or {}
         self._lock = threading.Lock()
         self._idle: list[apsw.Connection] = []
         self._open: list[apsw.Connection] = []
@@ -43,14 +59,18 @@ class Database:
         except (apsw.CorruptError, apsw.NotADBError) as error:
             self.close()
             raise Corrupt(f"{path}: {error}") from error
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, apsw.SQLError) and "unsupported file format" in str(error):
+                raise Corrupt(f"{path}: {error}") from error  # a flipped byte in the header
             raise
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.pragma("cache_size", -READER_CACHE_KIB)
+        for name, function in self._functions.items():
+            connection.create_scalar_function(name, function, 1, deterministic=True)
         self._open.append(connection)
         return connection
 
@@ -61,7 +81,10 @@ class Database:
                 self.writer.execute(schema)
                 self.writer.pragma("user_version", version)
         elif found != version:
-            raise Corrupt(f"{self.path}: schema version {found}, this program has {version}")
+            raise OtherVersion(
+                f"{self.path} has schema version {found}, this program {version}: run the program that"
+                " wrote it"
+            )
 
     def _verify(self) -> None:
         verdict = self.writer.execute("PRAGMA integrity_check(1)").get
@@ -70,8 +93,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[apsw.Connection]:
-        """Yield a connection inside one read transaction: everything read in it is of one moment.
-        """
+        """Yield a connection inside one read transaction: everything read in it is of one moment."""
         with self._lock:
             connection = self._idle.pop() if self._idle else self._connect()
         try:
@@ -95,9 +117,8 @@ class Database:
         _sync_file(path)
 
     def replace_by(self, path: Path) -> None:
-        """Make this database a copy of another file, in one step: readers see the old or the new.
-        """
-        source = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        """Make this database a copy of another file, in one step: readers see the old or the new."""
+        source = apsw.Connection(str(path))
         try:
             with self.writer.backup("main", source, "main") as backup:
                 backup.step(-1)

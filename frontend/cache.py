@@ -189,9 +189,8 @@ class Cache(Generic[Value]):
             held = self._session
             if held is None or held.id != session:
                 return False
-            self._session = Session(
-                held.id, held.epoch, max(held.ends_at, sent_at + lease_s * DRIFT)
-            )
+            ends_at = max(held.ends_at, sent_at + lease_s * DRIFT)
+            self._session = Session(held.id, held.epoch, ends_at)
             return True
 
     def end(self) -> None:

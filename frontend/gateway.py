@@ -91,10 +91,16 @@ class Group:
 
     def _leader(self, name: str, dirty: Problem, sent_on: bool) -> str:
         """Return whom to ask after `name` said `dirty`; when the leader said it, nobody knows."""
-        leader = dirty.members.get("leader")
+        leader = leader_named(dirty)
         if sent_on or leader == name or leader not in self.peers:
             raise Problem(
                 "unavailable",
                 f"{name}: a write to this is under way and its outcome is not known yet",
             )
-        return str(leader)
+        return leader
+
+
+def leader_named(problem: Problem) -> str:
+    """Return who leads according to a problem; the empty string when it names nobody."""
+    leader = problem.members.get("leader")
+    return leader if isinstance(leader, str) else ""

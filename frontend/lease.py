@@ -17,6 +17,7 @@ from common.clock import Clock
 from common.errors import Problem
 from common.peer import Peer, PeerDown, Response
 from frontend.cache import Cache, Grant
+from frontend.gateway import leader_named
 
 HEARTBEAT_S = 0.2
 ATTEMPT_S = 0.4
@@ -150,11 +151,9 @@ class Lease:
 
     def _follow(self, problem: Problem) -> str | None:
         """Return the leader that a `not-leader` names, now believed; None if it names none."""
-        hint = problem.members.get("leader") if problem.code == "not-leader" else None
-        if hint not in self._catalogs:
-            return None
-        self.believe(str(hint))
-        return str(hint)
+        hint = leader_named(problem) if problem.code == "not-leader" else ""
+        self.believe(hint)
+        return hint if hint in self._catalogs else None
 
     def _call(self, name: str, path: str, document: Mapping[str, Any]) -> Response:
         return self._catalogs[name].call("POST", path, document=document, timeout_s=ATTEMPT_S)

@@ -13,12 +13,13 @@ from typing import Any
 from common.clock import Clock
 from common.errors import Problem
 from common.peer import NoAnswer, Peer, PeerDown, Response
-from frontend.gateway import ATTEMPT_MIN_S, Group
+from frontend.gateway import ATTEMPT_MIN_S, Group, leader_named
 from frontend.lease import Lease
 from frontend.outcomes import Failure, Outcome, outcome_of, unanswered
 
 WRITE_WHOLE_S = 5.0
-WRITE_ATTEMPT_S = 2.4  # longer than a lease: a write may have to wait for one to end
+# Longer than a lease, for which a write may have to wait; less than half of the whole.
+WRITE_ATTEMPT_S = 2.4
 ASKS_OF_ONE_NODE_MAX = 2
 FINAL = ("writes-unavailable", "rate-limited")  # from a leader: other nodes would only name it
 
@@ -47,7 +48,7 @@ class Purchases:
             if left_s < ATTEMPT_MIN_S:
                 break
             try:
-                return self._ask(name, lines, key, _attempt_s(left_s, first=not attempts))
+                return self._ask(name, lines, key, min(WRITE_ATTEMPT_S, left_s))
             except (Problem, PeerDown) as error:
                 if outcome_of(error) is Outcome.ANSWERED:
                     raise
@@ -91,7 +92,7 @@ class Operations:
                 continue
             asks[name] += 1
             try:
-                return self._ask(name, document, _attempt_s(left_s, first=not attempts))
+                return self._ask(name, document, min(WRITE_ATTEMPT_S, left_s))
             except (Problem, PeerDown) as error:
                 if outcome_of(error) is Outcome.ANSWERED:
                     raise
@@ -109,19 +110,15 @@ class Operations:
         return outcome
 
 
-def _attempt_s(left_s: float, *, first: bool) -> float:
-    return min(WRITE_ATTEMPT_S, left_s / 2 if first else left_s)
-
-
 def _look_further(error: Failure, waiting: deque[str], catalogs: Mapping[str, Peer]) -> None:
     """Put the leader that a node named in front; ask nobody more after a leader's own refusal."""
     if not isinstance(error, Problem):
         return
     if error.code in FINAL:
         waiting.clear()
-    hint = error.members.get("leader")
+    hint = leader_named(error)
     if error.code == "not-leader" and hint in catalogs:
-        waiting.appendleft(str(hint))
+        waiting.appendleft(hint)
 
 
 def _member(name: str, response: Response, member: str, kind: type[Any]) -> Any:

@@ -1,4 +1,6 @@
-"""`make mutate`: take out one rule of the protocol at a time, in a copy, and see the simulator go red."""
+"""`make mutate`: take out one rule of the protocol at a time, in a copy, and see the simulator go
+red.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The rules of the protocol, each with the edit that removes it. `make mutate` applies one at a time to a copy and runs
-the simulator on it: a rule whose removal stays green is not tested.
+"""The rules of the protocol, each with the edit that removes it. `make mutate` applies one at a
+time to a copy and runs the simulator on it: a rule whose removal stays green is not tested.
 """
 
 from __future__ import annotations

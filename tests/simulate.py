@@ -1,4 +1,5 @@
-"""`make simulate SEEDS=N`: run seeded schedules of the whole cluster on all cores; `SEED=s` replays one.
+"""`make simulate SEEDS=N`: run seeded schedules of the whole cluster on all cores; `SEED=s` replays
+one.
 
 On failure it prints the seed, what was violated, and a readable script of what happened.
 """

@@ -253,8 +253,9 @@ def test_a_catalog_with_an_older_disk_is_noticed_and_refilled(build: Build, lost
 
 
 def test_a_replica_disk_lost_after_its_acknowledgement_does_not_count(build: Build) -> None:
-    """Found by the simulator (seed 48 of its day): the entry waited for a lease, the replica that had
-    acknowledged it came back on an empty disk, and the leader committed on the word of the old one.
+    """Found by the simulator (seed 48 of its day): the entry waited for a lease, the replica that
+    had acknowledged it came back on an empty disk, and the leader committed on the word of the old
+    one.
     """
     cluster = build()
     assert left(cluster) == 4
@@ -368,7 +369,9 @@ def test_a_paused_frontend_delays_a_purchase_by_at_most_the_lease_and_wakes_with
 
 
 def test_a_fill_overtaken_by_a_purchase_is_not_kept(build: Build) -> None:
-    """The reply of the slow fetch is delayed by two seconds; the read allows itself less, the cache nothing."""
+    """The reply of the slow fetch is delayed by two seconds; the read allows itself less, the cache
+    nothing.
+    """
     cluster = build()
     slow = lambda sender, request: 0.3 if request.target == "/books/1" else 0.0  # noqa: E731
     cluster.network.hold_reply = slow

@@ -115,6 +115,26 @@ def test_a_refused_renewal_keeps_what_there_is(world: World) -> None:
     assert world.first.granted == 1
 
 
+def test_an_ended_session_is_not_asked_for_for_ever(world: World) -> None:
+    """A leader that is recovering may be the leader no more: the others are asked, too."""
+    world.tick()
+    world.first.over["/sessions"] = refusal("unavailable")
+    world.clock.advance(2.0)
+    world.second.leader = "catalog-2"
+    world.tick()
+    assert session_calls(world)[-1] == ("catalog-2", "")
+    assert hits(world)
+
+
+@pytest.mark.parametrize("leader", [None, 7, ["catalog-2"], "catalog-9", {}])
+def test_a_hint_that_is_none_is_ignored(world: World, leader: object) -> None:
+    """The others are asked in their order."""
+    world.first.over["/sessions"] = refusal("not-leader", leader=leader)
+    world.second.leader = "catalog-2"
+    world.tick()
+    assert hits(world)
+
+
 @pytest.mark.parametrize("how", [dead, broken])
 def test_a_leader_that_does_not_answer_costs_nothing_until_the_lease_ends(
     world: World, how: object

@@ -136,6 +136,14 @@ def test_without_a_hint_the_other_one_is_asked(world: World) -> None:
     assert world.operator("POST", "/books", json=BOOK).status_code == 201
 
 
+@pytest.mark.parametrize("leader", [7, ["catalog-2"], "catalog-9", {}])
+def test_a_hint_that_is_none_is_ignored(world: World, leader: object) -> None:
+    """It says that nothing happened there, and no more."""
+    world.first.over["/operations"] = refusal("not-leader", leader=leader)
+    world.second.leader = "catalog-2"
+    assert world.operator("POST", "/books", json=BOOK).status_code == 201
+
+
 @pytest.mark.parametrize("how", [dead, broken])
 def test_another_leader_is_found_when_the_old_one_is_gone(world: World, how: Reply) -> None:
     """With the same key, so that it happens once."""
@@ -214,6 +222,20 @@ def test_a_write_is_answered_within_5_s(world: World) -> None:
     response = world.operator("POST", "/books", json=BOOK)
     assert response.get_json()["code"] == "outcome-unknown"
     assert world.clock.now() - began <= 5.0
+
+
+def test_the_last_attempt_gets_what_is_left(world: World) -> None:
+    """A hint that came late leaves less than an attempt's time."""
+
+    def slow_hint(request: Request) -> Response:
+        world.clock.advance(0.5)
+        return hint_1(request)
+
+    world.first.over["/operations"], world.second.over["/operations"] = world.silent(), slow_hint
+    began = world.clock.now()
+    world.operator("POST", "/books", json=BOOK)
+    assert [name for name, _ in operations(world)] == ["catalog-1", "catalog-2", "catalog-1"]
+    assert world.clock.now() - began == pytest.approx(5.0)
 
 
 # All orders, the cluster

@@ -236,11 +236,10 @@ def test_a_failed_order_server_is_left_alone_for_a_second(world: World) -> None:
 @pytest.mark.parametrize("refusing", [refused, running, full, sold_out])
 def test_an_order_server_that_refuses_is_not_left_alone(world: World, refusing: Reply) -> None:
     """It is well; it is the shop that cannot sell."""
-    world.http.nodes["order-1"] = world.http.nodes["order-2"] = refusing
+    world.http.nodes["order-1"] = refusing
     for _ in range(4):
         buy(world)
-    firsts = [request.to for request in sales(world)]
-    assert set(firsts[-4:]) == {"order-1", "order-2"}
+    assert [request.to for request in sales(world)].count("order-1") == 2
 
 
 def test_the_same_key_again_is_the_order_servers_to_answer(world: World) -> None:

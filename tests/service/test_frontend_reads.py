@@ -5,7 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.frontend_fakes import World, answer, broken, dead, refusal
+from common.peer import Request, Response
+from tests.support.frontend_fakes import (
+    FakeCatalog,
+    World,
+    answer,
+    broken,
+    dead,
+    in_turn,
+    refusal,
+)
 
 BOOK, PAGE = "/lookup/1", "/search/Art"
 
@@ -74,15 +83,30 @@ def test_an_answer_older_than_the_invalidation_is_served_but_not_kept(world: Wor
 def test_an_answer_overtaken_by_an_invalidation_is_not_kept(world: World) -> None:
     """The invalidation arrives while the answer is on its way."""
 
-    def overtaken(request: object) -> object:
-        world.second.over.clear()
+    def overtaken(request: Request) -> Response:
         world.first.over.clear()
-        found = world.first(request)  # type: ignore[arg-type]
+        found = world.first(request)
         assert world.invalidate(11, "book:1")
         return found
 
-    world.first.over["/books/1"] = world.second.over["/books/1"] = overtaken  # type: ignore[assignment]
+    world.first.over["/books/1"] = overtaken
     assert world.get(BOOK).status_code == 200
+    assert world.get(BOOK).headers["Cache-Status"] == "bazar; fwd=miss"
+
+
+def test_an_answer_that_outlived_its_session_is_not_kept(world: World) -> None:
+    """The new session was never told of what the answer may have missed."""
+
+    def held_up(request: Request) -> Response:
+        world.first.over.clear()
+        found = world.first(request)
+        world.first.sessions.clear()
+        world.tick(2)
+        return found
+
+    world.first.over["/books/1"] = held_up
+    assert world.get(BOOK).status_code == 200
+    assert world.first.granted == 2
     assert world.get(BOOK).headers["Cache-Status"] == "bazar; fwd=miss"
 
 
@@ -246,9 +270,33 @@ def test_dirty_from_the_leader_itself_is_unavailable(world: World) -> None:
     """An adopted entry: nobody can say yet, the replica least of all."""
     world.first.over["/books/1"] = refusal("dirty", leader="catalog-1")
     world.second.over["/books/1"] = refusal("dirty", leader="catalog-1")
-    for _ in range(2):
+    for asked in (1, 2):  # the leader's turn, then the replica's
+        before = len(world.http.asked("/books/1"))
         response = world.get(BOOK)
         assert (response.status_code, response.get_json()["code"]) == (503, "unavailable")
+        assert len(world.http.asked("/books/1")) == before + asked
+
+
+def test_a_slow_leader_is_asked_again_when_only_it_can_say(world: World) -> None:
+    """Its first attempt timed out, the replica says dirty: the leader, in what time is left."""
+    world.first.over["/books/1"] = in_turn(world.silent(), FakeCatalog("catalog-1"))
+    world.second.over["/books/1"] = refusal("dirty", leader="catalog-1")
+    assert world.get(BOOK).headers["X-Served-By"] == "catalog-1"
+    assert world.http.asked("/books/1") == ["catalog-1", "catalog-2", "catalog-1"]
+
+
+def test_a_chain_of_attempts_stays_within_900_ms(world: World) -> None:
+    """The last one gets what is left."""
+
+    def slowly_dirty(request: Request) -> Response:
+        world.clock.advance(0.3)
+        return refusal("dirty", leader="catalog-1")(request)
+
+    world.first.over["/books/1"] = world.silent()
+    world.second.over["/books/1"] = slowly_dirty
+    began = world.clock.now()
+    assert world.get(BOOK).status_code == 503
+    assert world.clock.now() - began == pytest.approx(0.9)
 
 
 def test_dirty_naming_a_dead_leader_is_unavailable(world: World) -> None:
@@ -263,7 +311,10 @@ def test_dirty_naming_nobody_we_know_is_unavailable(world: World, leader: object
     """There is nobody to ask."""
     for catalog in (world.first, world.second):
         catalog.over["/books/1"] = refusal("dirty", leader=leader)
-    assert world.get(BOOK).get_json()["code"] == "unavailable"
+    document = world.get(BOOK).get_json()
+    assert document["code"] == "unavailable"
+    assert "write to this is under way" in document["detail"]
+    assert len(world.http.asked("/books/1")) == 1
 
 
 def test_leaders_that_name_each_other_are_asked_once(world: World) -> None:
@@ -276,8 +327,10 @@ def test_leaders_that_name_each_other_are_asked_once(world: World) -> None:
 
 def test_a_dirty_answer_does_not_put_the_node_into_quarantine(world: World) -> None:
     """It is well; it just may not answer this."""
-    world.second.over["/books/1"] = refusal("dirty", leader="catalog-1")
-    world.get(BOOK)
+    world.second.over["/books"] = refusal("dirty", leader="catalog-1")
+    for book in (1, 2):
+        assert world.get(f"/lookup/{book}").headers["X-Served-By"] == "catalog-1"
+    assert world.http.asked("/books/").count("catalog-2") == 1
     served = {world.get("/topics").headers["X-Served-By"] for _ in range(2)}
     assert served == {"catalog-1", "catalog-2"}
 

@@ -1,4 +1,6 @@
-"""What the catalog's tests share: a database with a writer of its own, views to draw, and two catalogs in one process."""
+"""What the catalog's tests share: a database with a writer of its own, views to draw, and two
+catalogs in one process.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,11 @@ from hypothesis import strategies as st
 
 from catalog import operations, store
 from catalog.app import create_app
-from catalog.model import REPLICATED, SCHEMA_VERSION, Entry, Operation, Outcome
-from catalog.node import SCHEMA, Node
+from catalog.model import REPLICATED, Entry, Operation, Outcome
+from catalog.node import Node, open_catalog
 from catalog.replication import Promise, Record, View
 from common.auth import Signer
 from common.config import Settings
-from common.database import Database
 from common.peer import TIMEOUT_HEADER, NoAnswer, NotSent, Request, Response
 from common.position import ORIGIN, Position
 from common.service import Service, service_of
@@ -44,9 +45,13 @@ Document = dict[str, Any]
 def book(**changed: Any) -> Document:
     """Return the canonical fields of a new book."""
     fields: Document = {
-        "sku": None, "title": "A Book", "authors": ["A. Author"], "topics": ["Systems"],
-        "price_cents": 1000, "quantity": 5,
-    }  # fmt: skip
+        "sku": None,
+        "title": "A Book",
+        "authors": ["A. Author"],
+        "topics": ["Systems"],
+        "price_cents": 1000,
+        "quantity": 5,
+    }
     return fields | changed
 
 
@@ -68,8 +73,9 @@ class Shop:
     """A catalog database with a writer that numbers, decides and logs as a leader's does."""
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path, SCHEMA, SCHEMA_VERSION)
+        self.database = open_catalog(path)
         self.db = self.database.writer
+        self.db.pragma("synchronous", "off")  # no test here pulls the plug
         self.log: list[Entry] = []
         self._count = 0
 
@@ -226,7 +232,9 @@ def position(seq: int, content: str = "", epoch: int = 1) -> Position:
 
 
 def record(epoch: int = 1, leader: str = ONE, lease_s_max: float = 2.0, **disks: str) -> Record:
-    """Return an epoch record whose members are the first disks of both nodes, or those given (one=.., two=..)."""
+    """Return an epoch record whose members are the first disks of both nodes, or those given
+    (one=.., two=..).
+    """
     members = {ONE: disks.get("one", "disk-1"), TWO: disks.get("two", "disk-2")}
     return Record(epoch, leader, members, lease_s_max)
 
@@ -234,18 +242,29 @@ def record(epoch: int = 1, leader: str = ONE, lease_s_max: float = 2.0, **disks:
 def view(node: str = ONE, **changed: Any) -> View:
     """Return a member of epoch 1 at entry 3, with nothing prepared."""
     fields: Document = {
-        "node": node, "disk": "disk-1" if node == ONE else "disk-2", "cluster": "shop",
-        "record": record(), "promise": Promise(1, ONE), "end": position(3), "prepared": None,
-        "schema": 1, "status": "recovering", "checked": True,
-    }  # fmt: skip
+        "node": node,
+        "disk": "disk-1" if node == ONE else "disk-2",
+        "cluster": "shop",
+        "record": record(),
+        "promise": Promise(1, ONE),
+        "end": position(3),
+        "prepared": None,
+        "schema": 1,
+        "status": "recovering",
+        "checked": True,
+    }
     return View(**(fields | changed))
 
 
 def empty(node: str, **changed: Any) -> View:
     """Return a node that never was part of a cluster."""
     nothing: Document = {
-        "cluster": "", "record": None, "promise": Promise(0, ""), "end": ORIGIN, "checked": False,
-    }  # fmt: skip
+        "cluster": "",
+        "record": None,
+        "promise": Promise(0, ""),
+        "end": ORIGIN,
+        "checked": False,
+    }
     return view(node, **(nothing | changed))
 
 
@@ -257,11 +276,21 @@ def settings(
 ) -> Settings:
     """Return what a catalog node is told."""
     return Settings(
-        role="catalog", node=node, frontends={FRONTEND: "http://frontend-1"},
-        catalogs={ONE: "http://catalog-1", TWO: "http://catalog-2"}, orders={}, backup={},
-        data_dir=folder / node, cluster_secret=SECRET, admin_token="", cache_capacity=0,
-        cache_lease_s=lease_s, listen_host="", listen_port=0, seed_file=seed_file,
-    )  # fmt: skip
+        role="catalog",
+        node=node,
+        frontends={FRONTEND: "http://frontend-1"},
+        catalogs={ONE: "http://catalog-1", TWO: "http://catalog-2"},
+        orders={},
+        backup={},
+        data_dir=folder / node,
+        cluster_secret=SECRET,
+        admin_token="",
+        cache_capacity=0,
+        cache_lease_s=lease_s,
+        listen_host="",
+        listen_port=0,
+        seed_file=seed_file,
+    )
 
 
 class Line:
@@ -286,7 +315,7 @@ class Line:
 
 @dataclass
 class Frontend:
-    """A frontend's side of INVALIDATE: acknowledges everything, or whatever the test makes of it."""
+    """A frontend's side of INVALIDATE: acknowledges all, or whatever the test makes of it."""
 
     answer: Callable[[Request], Response | None] | None = None
     told: list[Document] = field(default_factory=list)
@@ -320,7 +349,9 @@ class Answered:
 
 
 class Catalogs:
-    """Both catalog nodes with a simulated clock: the scheduler runs their writers, the test runs their tickers."""
+    """Both catalog nodes with a simulated clock: the scheduler runs their writers, the test runs
+    their tickers.
+    """
 
     def __init__(self, folder: Path, seed_file: Path | None = None, lease_s: float = 2.0) -> None:
         self.folder = folder
@@ -339,10 +370,12 @@ class Catalogs:
         """Start nodes and their writers."""
         for name in names or (ONE, TWO):
             app = create_app(
-                settings(self.folder, name, self._seed_file, self._lease_s), clock=self.clock,
-                http=self.line, tasks=SimTasks(self.scheduler, name),
+                settings(self.folder, name, self._seed_file, self._lease_s),
+                clock=self.clock,
+                http=self.line,
+                tasks=SimTasks(self.scheduler, name),
                 random=Random(self._random.getrandbits(64)),
-            )  # fmt: skip
+            )
             self.apps[name] = app
             self.scheduler.spawn(f"{name} writer", name, service_of(app).loops["writer"])
 
@@ -414,9 +447,18 @@ class Catalogs:
     # --- calls ---
 
     def call(
-        self, method: str, target: str, document: Any = None, *, to: str = ONE, sender: str = "order-1",
-        body: bytes = b"", cluster: str = "", timeout_s: float = 2.0, secret: str = SECRET,
-    ) -> Answered:  # fmt: skip
+        self,
+        method: str,
+        target: str,
+        document: Any = None,
+        *,
+        to: str = ONE,
+        sender: str = "order-1",
+        body: bytes = b"",
+        cluster: str = "",
+        timeout_s: float = 2.0,
+        secret: str = SECRET,
+    ) -> Answered:
         """Send one signed call; it must not have to wait (else: inside `do`)."""
         data = body if document is None else json.dumps(document).encode()
         signed = Signer(sender, secret).headers(to, method, target, cluster, data)

@@ -1,7 +1,8 @@
-"""Is a history linearizable? A Wing-Gong search with memory (Lowe 2017), against one book as the specification.
+"""Is a history linearizable? A Wing-Gong search with memory (Lowe 2017), against one book as the
+specification.
 
-Law: an operation whose outcome nobody learnt may have happened at any time after it was called, or never; everything
-else happened at one moment between its call and its return.
+Law: an operation whose outcome nobody learnt may have happened at any time after it was called, or
+never; everything else happened at one moment between its call and its return.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What goes wrong in a simulated run, drawn from its seed; and one whole run from founding to the final check."""
+"""What goes wrong in a simulated run, drawn from its seed; and one whole run from founding to the
+final check.
+"""
 
 from __future__ import annotations
 
@@ -165,7 +167,9 @@ class Nemesis:
         network.hold = network.hold_reply = lambda sender, request: 0.0
 
     def lose_disk(self) -> None:
-        """Replace the disk of one node by an empty one, while the other of its pair holds everything."""
+        """Replace the disk of one node by an empty one, while the other of its pair holds
+        everything.
+        """
         if not self._cluster.ready():
             return
         name = self._random.choice([*self._cluster.names["catalog"], *self._cluster.names["order"]])

@@ -14,9 +14,11 @@ from common.position import ORIGIN, Position
 KEYS = st.lists(st.text(max_size=12), max_size=4).map(tuple)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 BODIES = st.dictionaries(st.text(max_size=4), JSON, max_size=4)
 
 
@@ -128,7 +130,7 @@ def test_entries_that_are_cut_short_are_refused(entries: list[Entry], data: st.D
     if cut in ends:
         assert list(decode_entries(whole[:cut])) == entries[: sorted(ends).index(cut)]
     else:
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             list(decode_entries(whole[:cut]))
 
 

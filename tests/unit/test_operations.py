@@ -46,8 +46,9 @@ def test_a_sale_takes_stock_and_is_in_the_ledger(shop: Shop) -> None:
     assert sold.answer["created_at"] == AT
     order = {name: value for name, value in sold.answer.items() if name != "number"}
     assert store.ledger(shop.db, 0, 10) == {
-        "end": 1, "rows": [{"number": sold.answer["number"], "order": order}],
-    }  # fmt: skip
+        "end": 1,
+        "rows": [{"number": sold.answer["number"], "order": order}],
+    }
 
 
 def test_a_sale_keeps_the_title_and_price_of_its_moment(shop: Shop) -> None:
@@ -318,29 +319,44 @@ HERE = ("text", "topics", "topic:systems")
     ("kind", "body", "expected"),
     [
         pytest.param("sell", sale((1, 1), (2, 1)), ("book:1", "book:2", "ledger"), id="sale"),
-        pytest.param("restock", {"book_id": 1, "quantity": 1, "reason": None}, ("book:1",), id="restock"),
-        pytest.param("edit", {"book_id": 1, "title": "T"}, ("book:1", "text", "topic:systems"), id="title"),
-        pytest.param("edit", {"book_id": 1, "authors": []}, ("book:1", "text", "topic:systems"), id="authors"),
         pytest.param(
-            "edit", {"book_id": 1, "price_cents": 1}, ("book:1", "text", "topic:systems"), id="price"
+            "restock", {"book_id": 1, "quantity": 1, "reason": None}, ("book:1",), id="restock"
         ),
         pytest.param(
-            "edit", {"book_id": 1, "topics": ["Go", "ML/AI"]},
-            ("book:1", *HERE, "topic:go", "topic:ml/ai"), id="topics before and after",
+            "edit", {"book_id": 1, "title": "T"}, ("book:1", "text", "topic:systems"), id="title"
+        ),
+        pytest.param(
+            "edit", {"book_id": 1, "authors": []}, ("book:1", "text", "topic:systems"), id="authors"
+        ),
+        pytest.param(
+            "edit",
+            {"book_id": 1, "price_cents": 1},
+            ("book:1", "text", "topic:systems"),
+            id="price",
+        ),
+        pytest.param(
+            "edit",
+            {"book_id": 1, "topics": ["Go", "ML/AI"]},
+            ("book:1", *HERE, "topic:go", "topic:ml/ai"),
+            id="topics before and after",
         ),
         pytest.param(
             "edit", {"book_id": 1, "topics": ["SYSTEMS"]}, ("book:1", *HERE), id="the same topics"
         ),
-        pytest.param("add", book(topics=["Systems", "Go"]), ("book:3", *HERE, "topic:go"), id="new book"),
         pytest.param(
-            "import", {"rows": [book(sku="a", price_cents=1), book(sku="n", topics=["Go"])]},
-            ("book:1", "text", "topic:systems", "book:3", "topics", "topic:go"), id="import",
+            "add", book(topics=["Systems", "Go"]), ("book:3", *HERE, "topic:go"), id="new book"
+        ),
+        pytest.param(
+            "import",
+            {"rows": [book(sku="a", price_cents=1), book(sku="n", topics=["Go"])]},
+            ("book:1", "text", "topic:systems", "book:3", "topics", "topic:go"),
+            id="import",
         ),
         pytest.param("import", {"rows": [book(sku="a")]}, (), id="import without a change"),
         pytest.param("sell", sale((1, 1), (2, 99)), (), id="refused sale"),
         pytest.param("add", book(sku="a"), (), id="refused book"),
     ],
-)  # fmt: skip
+)
 def test_a_write_makes_exactly_its_keys_dirty(
     shop: Shop, kind: str, body: Document, expected: tuple[str, ...]
 ) -> None:
@@ -368,9 +384,10 @@ def test_every_page_that_a_write_changes_is_among_its_keys(
 def pages(shop: Shop) -> dict[str, Any]:
     """Return every answer a client can get, under the key it is read by."""
     found: dict[str, Any] = {
-        "topics": store.topics(shop.db), "ledger": store.ledger(shop.db, 0, 1000),
+        "topics": store.topics(shop.db),
+        "ledger": store.ledger(shop.db, 0, 1000),
         "text": [store.books_page(shop.db, 200, 0, str), [shop.search(word) for word in "aetд東c"]],
-    }  # fmt: skip
+    }
     for (book_id,) in shop.db.execute("SELECT id FROM books").fetchall():
         found[f"book:{book_id}"] = shop.book(book_id)
     for (topic,) in shop.db.execute("SELECT topic FROM topics").fetchall():

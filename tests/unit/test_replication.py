@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.replication import (
-    Answer, Promise, Record, Step, View, assess, judge_prepare, refuse_promise, refuse_record,
-)  # fmt: skip
+    Answer,
+    Promise,
+    Record,
+    Step,
+    View,
+    assess,
+    judge_prepare,
+    refuse_promise,
+    refuse_record,
+)
 from common.position import ORIGIN, Position
 from tests.support.catalog_fakes import ONE, TWO, empty, position, record, view
 
@@ -49,11 +57,15 @@ NEW_TWO = {"disk": "new-disk-2"}
             view(ONE, cluster="mine"), view(TWO), (Step.REFUSE, Step.REFUSE), id="two clusters"
         ),
         pytest.param(
-            view(ONE, **NO_RECORD), view(TWO, **NO_RECORD), (Step.REFUSE, Step.REFUSE),
+            view(ONE, **NO_RECORD),
+            view(TWO, **NO_RECORD),
+            (Step.REFUSE, Step.REFUSE),
             id="both disks lost",
         ),
         pytest.param(
-            view(ONE, **NO_RECORD), empty(TWO), (Step.REFUSE, Step.REFUSE),
+            view(ONE, **NO_RECORD),
+            empty(TWO),
+            (Step.REFUSE, Step.REFUSE),
             id="one disk refilling, the other empty",
         ),
         pytest.param(
@@ -61,88 +73,133 @@ NEW_TWO = {"disk": "new-disk-2"}
         ),
         pytest.param(view(ONE), view(TWO), (Step.LEAD, Step.FOLLOW), id="equal logs"),
         pytest.param(
-            view(ONE, **LED_BY_TWO), view(TWO, **LED_BY_TWO), (Step.FOLLOW, Step.LEAD),
+            view(ONE, **LED_BY_TWO),
+            view(TWO, **LED_BY_TWO),
+            (Step.FOLLOW, Step.LEAD),
             id="equal logs, the second node leads",
         ),
         pytest.param(
-            view(ONE, end=ORIGIN), view(TWO, end=ORIGIN), (Step.LEAD, Step.FOLLOW),
+            view(ONE, end=ORIGIN),
+            view(TWO, end=ORIGIN),
+            (Step.LEAD, Step.FOLLOW),
             id="founded, nothing written",
         ),
         pytest.param(
-            view(ONE), view(TWO, prepared=position(4)), (Step.LEAD, Step.FOLLOW),
+            view(ONE),
+            view(TWO, prepared=position(4)),
+            (Step.LEAD, Step.FOLLOW),
             id="the replica holds one prepared",
         ),
         pytest.param(
-            view(ONE, end=position(4)), view(TWO, prepared=position(4)), (Step.LEAD, Step.FOLLOW),
+            view(ONE, end=position(4)),
+            view(TWO, prepared=position(4)),
+            (Step.LEAD, Step.FOLLOW),
             id="the replica holds the leader's end prepared",
         ),
         pytest.param(
-            view(ONE, end=position(4)), view(TWO), (Step.WAIT, Step.REFILL),
+            view(ONE, end=position(4)),
+            view(TWO),
+            (Step.WAIT, Step.REFILL),
             id="the replica lost what it had acknowledged",
         ),
         pytest.param(
-            view(ONE, end=position(5)), view(TWO, prepared=position(4)), (Step.WAIT, Step.REFILL),
+            view(ONE, end=position(5)),
+            view(TWO, prepared=position(4)),
+            (Step.WAIT, Step.REFILL),
             id="the replica was rolled back to where it had one prepared",
         ),
         pytest.param(
-            view(ONE, end=position(2)), view(TWO), (Step.REFILL, Step.WAIT),
+            view(ONE, end=position(2)),
+            view(TWO),
+            (Step.REFILL, Step.WAIT),
             id="the leader lost what it had committed",
         ),
         pytest.param(
-            view(ONE, end=ORIGIN), view(TWO), (Step.REFILL, Step.WAIT), id="the leader lost all of it"
+            view(ONE, end=ORIGIN),
+            view(TWO),
+            (Step.REFILL, Step.WAIT),
+            id="the leader lost all of it",
         ),
         pytest.param(
-            view(ONE), view(TWO, end=position(3, "other")), (Step.REFUSE, Step.REFUSE),
+            view(ONE),
+            view(TWO, end=position(3, "other")),
+            (Step.REFUSE, Step.REFUSE),
             id="other content at the same entry",
         ),
         pytest.param(
-            view(ONE), view(TWO, end=position(3, epoch=2)), (Step.REFUSE, Step.REFUSE),
+            view(ONE),
+            view(TWO, end=position(3, epoch=2)),
+            (Step.REFUSE, Step.REFUSE),
             id="another epoch at the same entry",
         ),
         pytest.param(
-            view(ONE, **NEW_ONE, end=ORIGIN), view(TWO), (Step.REFILL, Step.FOLLOW),
+            view(ONE, **NEW_ONE, end=ORIGIN),
+            view(TWO),
+            (Step.REFILL, Step.WAIT),
             id="the leader's new disk, not filled",
         ),
         pytest.param(
-            view(ONE, **NEW_ONE), view(TWO), (Step.LEAD, Step.FOLLOW), id="the leader's new disk, filled"
+            view(ONE, **NEW_ONE),
+            view(TWO),
+            (Step.LEAD, Step.FOLLOW),
+            id="the leader's new disk, filled",
         ),
         pytest.param(
-            view(ONE, **NEW_ONE), view(TWO, prepared=position(4)), (Step.LEAD, Step.FOLLOW),
+            view(ONE, **NEW_ONE),
+            view(TWO, prepared=position(4)),
+            (Step.LEAD, Step.FOLLOW),
             id="the leader's new disk, filled, one prepared at the replica",
         ),
         pytest.param(
-            view(ONE), view(TWO, **NEW_TWO, end=ORIGIN), (Step.WAIT, Step.REFILL),
+            view(ONE),
+            view(TWO, **NEW_TWO, end=ORIGIN),
+            (Step.WAIT, Step.REFILL),
             id="the replica's new disk, not filled",
         ),
         pytest.param(
-            view(ONE), view(TWO, **NEW_TWO), (Step.LEAD, Step.WAIT), id="the replica's new disk, filled"
+            view(ONE),
+            view(TWO, **NEW_TWO),
+            (Step.LEAD, Step.WAIT),
+            id="the replica's new disk, filled",
         ),
         pytest.param(
-            view(ONE), view(TWO, **NEW_TWO, end=position(9)), (Step.WAIT, Step.REFILL),
+            view(ONE),
+            view(TWO, **NEW_TWO, end=position(9)),
+            (Step.WAIT, Step.REFILL),
             id="a disk that is no member is longer",
         ),
         pytest.param(
-            view(ONE, **NEW_ONE), view(TWO, **NEW_TWO), (Step.REFUSE, Step.REFUSE),
+            view(ONE, **NEW_ONE),
+            view(TWO, **NEW_TWO),
+            (Step.REFUSE, Step.REFUSE),
             id="neither disk is a member",
         ),
         pytest.param(
-            view(ONE, record=record(2)), view(TWO), (Step.LEAD, Step.FOLLOW),
+            view(ONE, record=record(2)),
+            view(TWO),
+            (Step.LEAD, Step.FOLLOW),
             id="the leader's record is higher",
         ),
         pytest.param(
-            view(ONE), view(TWO, record=record(2)), (Step.LEAD, Step.FOLLOW),
+            view(ONE),
+            view(TWO, record=record(2)),
+            (Step.LEAD, Step.FOLLOW),
             id="the replica's record is higher",
         ),
         pytest.param(
-            view(ONE), view(TWO, **NEW_TWO, record=record(2, two="new-disk-2")),
-            (Step.LEAD, Step.FOLLOW), id="a higher record counts the new disk",
+            view(ONE),
+            view(TWO, **NEW_TWO, record=record(2, two="new-disk-2")),
+            (Step.LEAD, Step.FOLLOW),
+            id="a higher record counts the new disk",
         ),
         pytest.param(
-            view(ONE, record=record(2, two="new-disk-2")), view(TWO, end=position(1)),
-            (Step.WAIT, Step.REFILL), id="an old disk comes back",
+            view(ONE, record=record(2, two="new-disk-2")),
+            view(TWO, end=position(1)),
+            (Step.WAIT, Step.REFILL),
+            id="an old disk comes back",
         ),
     ],
-)  # fmt: skip
+)
 def test_two_nodes_that_meet_know_who_does_what(
     one: View, two: View, expected: tuple[Step, Step]
 ) -> None:
@@ -199,9 +256,14 @@ def nodes(
     held = draw(st.sampled_from(records))
     cluster = "shop" if held else draw(st.sampled_from(("", "shop")))
     return view(
-        name, disk=draw(disks), record=held, cluster=cluster, end=end, prepared=prepared,
+        name,
+        disk=draw(disks),
+        record=held,
+        cluster=cluster,
+        end=end,
+        prepared=prepared,
         checked=draw(st.booleans()),
-    )  # fmt: skip
+    )
 
 
 @given(pairs())
@@ -234,7 +296,9 @@ def test_a_leader_without_membership_is_a_full_copy(pair: tuple[View, View]) -> 
 
 @given(pairs())
 def test_a_disk_is_given_up_only_for_one_that_counts_more(pair: tuple[View, View]) -> None:
-    """A refill copies from a filled node; a member gives its disk up only to a member that has more."""
+    """A refill copies from a filled node; a member gives its disk up only to a member that has
+    more.
+    """
     for me, peer in (pair, pair[::-1]):
         if assess(me, peer, ONE).step is not Step.REFILL:
             continue
@@ -242,9 +306,11 @@ def test_a_disk_is_given_up_only_for_one_that_counts_more(pair: tuple[View, View
         if me.record is not None:
             last = max(me.record, peer.record, key=lambda held: held.epoch)
             assert last.counts(peer.node, peer.disk)
-            assert not last.counts(me.node, me.disk) or me.tail.seq < peer.end.seq or (
-                last.leader == me.node and me.end.seq < peer.end.seq
-            )  # fmt: skip
+            assert (
+                not last.counts(me.node, me.disk)
+                or me.tail.seq < peer.end.seq
+                or (last.leader == me.node and me.end.seq < peer.end.seq)
+            )
 
 
 # --- promises ---
@@ -285,7 +351,9 @@ def test_a_promise_is_refused(promising: View, epoch: int, candidate: str) -> No
 def test_one_number_is_promised_to_one_candidate_and_never_below(
     asked: list[tuple[int, str]], checked: bool
 ) -> None:
-    """Whatever is asked for in whatever order, promises only rise, and each number has one candidate."""
+    """Whatever is asked for in whatever order, promises only rise, and each number has one
+    candidate.
+    """
     promising = view(TWO, checked=checked)
     given_to: dict[int, str] = {}
     for epoch, candidate in asked:
@@ -314,20 +382,24 @@ def test_the_second_node_of_a_new_cluster_enters_its_first_epoch() -> None:
     ("following", "entered", "leader_end"),
     [
         pytest.param(view(TWO), record(2, two="other"), position(3), id="this disk does not count"),
-        pytest.param(view(TWO, promise=Promise(3, ONE)), record(2), position(3), id="below a promise"),
+        pytest.param(
+            view(TWO, promise=Promise(3, ONE)), record(2), position(3), id="below a promise"
+        ),
         pytest.param(
             view(TWO, promise=Promise(2, TWO)), record(2), position(3), id="promised to another"
         ),
         pytest.param(view(TWO, record=None), record(2), position(3), id="to be refilled first"),
-        pytest.param(view(TWO, record=None, end=ORIGIN), record(2), ORIGIN, id="of this cluster, empty"),
+        pytest.param(
+            view(TWO, record=None, end=ORIGIN), record(2), ORIGIN, id="of this cluster, empty"
+        ),
         pytest.param(empty(TWO), record(1), position(3), id="empty, and the leader is not"),
         pytest.param(view(TWO), record(2), position(4), id="behind the leader"),
         pytest.param(view(TWO), record(2), position(2), id="ahead of the leader"),
         pytest.param(view(TWO), record(2), position(3, "other"), id="other content"),
     ],
-)  # fmt: skip
+)
 def test_an_epoch_is_not_entered(following: View, entered: Record, leader_end: Position) -> None:
-    """Only a member's disk that is equal to the leader's, and has promised nothing higher, follows."""
+    """Only a member's disk, equal to the leader's, with nothing higher promised, follows."""
     assert refuse_record(following, entered, leader_end)
 
 
@@ -344,55 +416,121 @@ PREPARED = view(TWO, prepared=position(4))
             view(TWO, end=ORIGIN), 1, ORIGIN, position(1), 0, Answer.STORE, id="the very first"
         ),
         pytest.param(
-            view(TWO, record=record(2), promise=Promise(2, ONE)), 2, position(3), position(4), 3,
-            Answer.STORE, id="born in an older epoch, sent in this one",
+            view(TWO, record=record(2), promise=Promise(2, ONE)),
+            2,
+            position(3),
+            position(4),
+            3,
+            Answer.STORE,
+            id="born in an older epoch, sent in this one",
         ),
         pytest.param(
-            PREPARED, 1, position(4), position(5), 4, Answer.APPLY_THEN_STORE, id="commits the one before"
+            PREPARED,
+            1,
+            position(4),
+            position(5),
+            4,
+            Answer.APPLY_THEN_STORE,
+            id="commits the one before",
         ),
         pytest.param(PREPARED, 1, position(3), position(4), 3, Answer.ALREADY, id="repeated"),
         pytest.param(
             view(TWO), 1, position(2), position(3), 2, Answer.ALREADY, id="repeated, applied since"
         ),
         pytest.param(
-            view(TWO), 1, position(1), position(2), 1, Answer.ALREADY, id="repeated, long ago applied"
+            view(TWO),
+            1,
+            position(1),
+            position(2),
+            1,
+            Answer.ALREADY,
+            id="repeated, long ago applied",
         ),
         pytest.param(view(TWO), 0, position(3), position(4), 3, Answer.FENCED, id="a low epoch"),
         pytest.param(
             view(TWO), 2, position(3), position(4), 3, Answer.FENCED, id="an epoch not entered"
         ),
         pytest.param(
-            view(TWO, promise=Promise(2, ONE)), 1, position(3), position(4), 3, Answer.FENCED,
+            view(TWO, promise=Promise(2, ONE)),
+            1,
+            position(3),
+            position(4),
+            3,
+            Answer.FENCED,
             id="fenced by a promise",
         ),
         pytest.param(
-            view(TWO, disk="new"), 1, position(3), position(4), 3, Answer.FENCED, id="a disk that does not count"
+            view(TWO, disk="new"),
+            1,
+            position(3),
+            position(4),
+            3,
+            Answer.FENCED,
+            id="a disk that does not count",
         ),
         pytest.param(
-            view(TWO, record=None), 1, position(3), position(4), 3, Answer.FENCED, id="nothing entered"
+            view(TWO, record=None),
+            1,
+            position(3),
+            position(4),
+            3,
+            Answer.FENCED,
+            id="nothing entered",
         ),
         pytest.param(
             view(ONE), 1, position(3), position(4), 3, Answer.FENCED, id="sent to the leader"
         ),
         pytest.param(view(TWO), 1, position(4), position(5), 4, Answer.BEHIND, id="a gap"),
-        pytest.param(PREPARED, 1, position(5), position(6), 5, Answer.BEHIND, id="a gap after prepared"),
         pytest.param(
-            PREPARED, 1, position(4), position(5), 3, Answer.BEHIND, id="the one before is not committed"
+            PREPARED, 1, position(5), position(6), 5, Answer.BEHIND, id="a gap after prepared"
         ),
         pytest.param(
-            PREPARED, 1, position(4, "other"), position(5), 4, Answer.BEHIND, id="follows other content prepared"
+            PREPARED,
+            1,
+            position(4),
+            position(5),
+            3,
+            Answer.BEHIND,
+            id="the one before is not committed",
         ),
         pytest.param(
-            view(TWO), 1, position(3, "other"), position(4), 3, Answer.DIVERGED, id="follows other content"
+            PREPARED,
+            1,
+            position(4, "other"),
+            position(5),
+            4,
+            Answer.BEHIND,
+            id="follows other content prepared",
         ),
         pytest.param(
-            view(TWO), 1, position(2), position(3, "other"), 2, Answer.DIVERGED, id="other content applied"
+            view(TWO),
+            1,
+            position(3, "other"),
+            position(4),
+            3,
+            Answer.DIVERGED,
+            id="follows other content",
         ),
         pytest.param(
-            PREPARED, 1, position(3), position(4, "other"), 3, Answer.DIVERGED, id="other content prepared"
+            view(TWO),
+            1,
+            position(2),
+            position(3, "other"),
+            2,
+            Answer.DIVERGED,
+            id="other content applied",
+        ),
+        pytest.param(
+            PREPARED,
+            1,
+            position(3),
+            position(4, "other"),
+            3,
+            Answer.DIVERGED,
+            id="other content prepared",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_replica_judges_a_prepare(
     replica: View, epoch: int, prev: Position, entry: Position, committed: int, expected: Answer
 ) -> None:
@@ -405,13 +543,23 @@ def contents() -> Iterator[Position]:
 
 
 @given(
-    st.sampled_from(list(contents())), st.booleans(), st.sampled_from(list(contents())),
-    st.sampled_from(("", "other")), st.integers(0, 6), st.integers(0, 3), st.integers(0, 3),
-)  # fmt: skip
+    st.sampled_from(list(contents())),
+    st.booleans(),
+    st.sampled_from(list(contents())),
+    st.sampled_from(("", "other")),
+    st.integers(0, 6),
+    st.integers(0, 3),
+    st.integers(0, 3),
+)
 def test_what_is_stored_follows_what_is_here_and_is_not_fenced(
-    end: Position, prepares: bool, prev: Position, content: str, committed: int, epoch: int,
+    end: Position,
+    prepares: bool,
+    prev: Position,
+    content: str,
+    committed: int,
+    epoch: int,
     promised: int,
-) -> None:  # fmt: skip
+) -> None:
     """No message, however late or strange, is stored but in its one place, under the one epoch."""
     entry = position(prev.seq + 1, content)
     prepared = position(end.seq + 1) if prepares else None
@@ -430,14 +578,25 @@ def test_what_is_stored_follows_what_is_here_and_is_not_fenced(
 NAMES = st.text(max_size=8)
 POSITIONS = st.builds(Position, st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), NAMES)
 RECORDS = st.builds(
-    Record, st.integers(0, 2**63 - 1), NAMES, st.dictionaries(NAMES, NAMES, max_size=3),
+    Record,
+    st.integers(0, 2**63 - 1),
+    NAMES,
+    st.dictionaries(NAMES, NAMES, max_size=3),
     st.floats(0, 1e6),
-)  # fmt: skip
+)
 VIEWS = st.builds(
-    View, node=NAMES, disk=NAMES, cluster=NAMES, record=st.none() | RECORDS,
-    promise=st.builds(Promise, st.integers(0, 99), NAMES), end=POSITIONS,
-    prepared=st.none() | POSITIONS, schema=st.integers(0, 9), status=NAMES, checked=st.booleans(),
-)  # fmt: skip
+    View,
+    node=NAMES,
+    disk=NAMES,
+    cluster=NAMES,
+    record=st.none() | RECORDS,
+    promise=st.builds(Promise, st.integers(0, 99), NAMES),
+    end=POSITIONS,
+    prepared=st.none() | POSITIONS,
+    schema=st.integers(0, 9),
+    status=NAMES,
+    checked=st.booleans(),
+)
 
 
 @given(VIEWS)

@@ -1,4 +1,6 @@
-"""Cache leases at the leader that grants them: who is waited for, for how long, and who is not renewed."""
+"""Cache leases at the leader that grants them: who is waited for, for how long, and who is not
+renewed.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,9 @@ def test_a_session_is_waited_for_until_exactly_its_end(sessions: Sessions) -> No
 def test_the_grantor_outlasts_the_holder_within_the_drift(
     received: float, lease_s: float, rate: float
 ) -> None:
-    """A holder counts T x 0.99 from before the grantor counts T x 1.01, each by a clock at most 1 % off."""
+    """A holder counts T x 0.99 from before the grantor counts T x 1.01, each by a clock at most 1 %
+    off.
+    """
     held_real_s = lease_s * 0.99 / 0.99  # the slowest clock that is allowed
     granted_real_s = lease_s * DRIFT / 1.01  # the fastest one
     assert held_real_s <= granted_real_s + 1e-9
@@ -233,7 +237,7 @@ def test_a_renewal_is_granted_for_a_heartbeat_after_an_invalidation_was_sent(
 def test_a_renewal_is_refused_with_an_invalidation_unacknowledged_for_longer_than_a_heartbeat(
     sessions: Sessions,
 ) -> None:
-    """Or a frontend whose invalidations are lost would be renewed for ever, and the write with it."""
+    """Or a frontend that hears no invalidation would be renewed for ever, and a write wait."""
     register(sessions)
     sessions.begin(1, KEYS, 1.0)
     assert sessions.renew("s1", EPOCH, 1.0 + HEARTBEAT_S + 1e-6) is Renewal.UNACKNOWLEDGED
@@ -265,7 +269,9 @@ def test_who_registered_during_a_write_is_renewed_during_it(sessions: Sessions) 
 def test_a_write_waits_no_longer_than_a_lease_and_a_heartbeat(
     steps: list[tuple[float, str]],
 ) -> None:
-    """However often a frontend renews, when its acknowledgements are lost it ends by T x 1.01 + 200 ms."""
+    """However often a frontend renews, when its acknowledgements are lost it ends by T x 1.01 + 200
+    ms.
+    """
     sessions = Sessions(threading.Lock(), LEASE_S)
     register(sessions)
     sessions.begin(1, KEYS, 0.0)
@@ -317,7 +323,9 @@ def test_the_status_shows_who_holds_a_lease_and_for_how_long(sessions: Sessions)
 
 @given(st.data())
 def test_no_write_passes_a_session_that_may_still_answer(data: st.DataObject) -> None:
-    """Whatever comes in whatever order: a write is through only with each holder told, or past its own count."""
+    """Whatever comes in whatever order: a write is through only with each holder told, or past its
+    own count.
+    """
     sessions = Sessions(threading.Lock(), LEASE_S)
     now, seq, pending = 0.0, 0, False
     holds: dict[str, float] = {}  # session -> when its holder stops, by its own count

@@ -1,0 +1,263 @@
+"""Clients that buy, restock and change prices at a real shop while things die, and remember it all.
+
+Law: a write is asked for again under its key, at any frontend, until it is decided; one that was
+refused every time with `writes-unavailable` may be given up, and must then never happen.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import inf
+from random import Random
+from time import monotonic
+from typing import Any, Self
+
+import requests
+
+from tests.support.real import RealShop, code
+
+DECIDED_WITHIN_S = 60.0
+PAUSE_S = 0.1
+PATIENCE_S = 2.0  # of a client for one answer: its frontend may be asleep
+REFUSED = "writes-unavailable"
+OPEN = (REFUSED, "outcome-unknown", "unavailable", "rate-limited", "in-progress")
+GIVES_UP = 0.3
+
+
+@dataclass
+class Write:
+    """A write as its client knows it; `answer` stays None when it was given up."""
+
+    key: str
+    kind: str  # sell | restock | price
+    lines: dict[int, int]  # book -> copies, or -> price
+    called: float
+    returned: float = inf
+    answer: tuple[int, Any] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Tell whether it happened."""
+        return self.answer is not None and self.answer[0] < 300
+
+
+@dataclass(frozen=True)
+class Read:
+    """A look at a book."""
+
+    called: float
+    returned: float
+    price: int
+    quantity: int
+
+
+class Traffic:
+    """Some clients in threads; `with` starts and stops them, each at the end of its write."""
+
+    def __init__(self, shop: RealShop, seed: int, clients: int) -> None:
+        self._shop = shop
+        self._seed = seed
+        self._start = {book: shop.look(book) for book in range(1, clients + 1)}
+        self._writes: list[Write] = []
+        self._reads: dict[int, list[Read]] = {book: [] for book in self._start}
+        self._failures: list[BaseException] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._news = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._client, args=(number,), name=f"client-{number}")
+            for number in self._start
+        ]
+        self._numbers = 0
+        self.answers: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(DECIDED_WITHIN_S + 10)
+        assert not any(thread.is_alive() for thread in self._threads)
+
+    def decided(self) -> int:
+        """Return how many writes are decided; raise what a client has failed with."""
+        if self._failures:
+            raise self._failures[0]
+        return len(self._writes)
+
+    def tell_news(self) -> None:
+        """Have the clients that wait try again."""
+        self._news.set()
+        self._news.clear()
+
+    # --- one client ---
+
+    def _client(self, number: int) -> None:
+        random = Random(f"{self._seed} {number}")
+        try:
+            while not self._stopping.is_set() and not self._failures:
+                write = self._new_write(random, number)
+                self._decide(write, random)
+                with self._lock:
+                    self._writes.append(write)
+                for _ in range(3):
+                    self._look(random)
+        except BaseException as error:
+            self._failures.append(error)
+
+    def _new_write(self, random: Random, number: int) -> Write:
+        kind = random.choice(("sell", "sell", "basket", "restock", "price"))
+        books = random.sample(sorted(self._start), 2 if kind == "basket" else 1)
+        if kind == "price":  # one client alone changes a book's price, upwards only
+            books, amounts = [number], [10_000 + self._next()]
+        else:
+            amounts = [random.randint(1, 4 if kind == "restock" else 2) for _ in books]
+        kind = "sell" if kind == "basket" else kind
+        key = f"{random.getrandbits(64):016x}"
+        return Write(key, kind, dict(zip(books, amounts, strict=True)), monotonic())
+
+    def _decide(self, write: Write, random: Random) -> None:
+        until = write.called + DECIDED_WITHIN_S
+        refused_only = True
+        while monotonic() < until:
+            told = self._ask(write, random)
+            if not isinstance(told, str):
+                write.answer, write.returned = told, monotonic()
+                return
+            refused_only = refused_only and told == REFUSED
+            if refused_only and random.random() < GIVES_UP:
+                return
+            self._news.wait(PAUSE_S)
+        raise AssertionError(f"{write} was never decided")
+
+    def _ask(self, write: Write, random: Random) -> str | tuple[int, Any]:
+        """Return what the write was answered with for good, or the code that leaves it open."""
+        try:
+            response = self._send(write, random.choice(self._shop.frontends))
+        except requests.RequestException:
+            told = "no answer"
+        else:
+            told = "done" if response.ok else code(response)
+            if told not in OPEN:
+                assert told in ("done", "sold-out"), (write, response.text)
+                self._count(told)
+                return response.status_code, response.json()
+        self._count(told)
+        return told
+
+    def _send(self, write: Write, frontend: str) -> requests.Response:
+        (book, amount), *more = write.lines.items()
+        options = {"key": write.key, "at": frontend, "timeout_s": PATIENCE_S}
+        if write.kind == "restock":
+            return self._shop.restock(book, amount, **options)
+        if write.kind == "price":
+            return self._shop.price(book, amount, **options)
+        if not more:
+            return self._shop.buy(book, amount, **options)
+        items = [{"book_id": book, "quantity": copies} for book, copies in write.lines.items()]
+        return self._shop.call("POST", "/orders", {"items": items}, **options)
+
+    def _next(self) -> int:
+        with self._lock:
+            self._numbers += 1
+            return self._numbers
+
+    def _count(self, told: str) -> None:
+        with self._lock:
+            self.answers[told] += 1
+
+    def _look(self, random: Random) -> None:
+        book, frontend = random.choice(sorted(self._start)), random.choice(self._shop.frontends)
+        called = monotonic()
+        try:
+            response = self._shop.get(f"/lookup/{book}", at=frontend, timeout_s=PATIENCE_S)
+        except requests.RequestException:
+            return
+        if response.status_code == 503:
+            return
+        assert response.status_code == 200, response.text
+        seen = response.json()
+        read = Read(called, monotonic(), seen["price_cents"], seen["quantity"])
+        with self._lock:
+            self._reads[book].append(read)
+
+    # --- the end ---
+
+    def check(self) -> None:
+        """Check every promise, once all clients have stopped and the shop is whole again."""
+        self.decided()
+        self._check_orders(self._shop.check_copies())
+        self._check_books()
+        for book, reads in self._reads.items():
+            self._check_reads(book, reads)
+        for write in Random(self._seed).sample(self._writes, min(30, len(self._writes))):
+            if write.answer is not None:
+                assert self._ask(write, Random(0)) == write.answer, f"another answer to {write}"
+
+    def _check_orders(self, orders: list[dict[str, Any]]) -> None:
+        """Nothing lost, nothing doubled, nothing that was refused."""
+        told = [write.answer[1] for write in self._writes if write.kind == "sell" and write.done]  # type: ignore[index]
+        by_id = {order["order_id"]: order for order in orders}
+        assert len(by_id) == len(orders)
+        lost = [order for order in told if by_id.get(order["order_id"]) != order]
+        assert not lost, f"{len(lost)} orders that were answered are not in the logs: {lost[:3]}"
+        ids = Counter(order["order_id"] for order in told)
+        assert set(ids.values()) <= {1}, "two keys have one order"
+        assert len(told) == len(orders), f"{len(orders)} in the ledger, {len(told)} keys sold"
+
+    def _check_books(self) -> None:
+        """Sold + left = received; restocks and price changes happened once."""
+        for book, start in self._start.items():
+            done = [write for write in self._writes if write.done and book in write.lines]
+            left = start["quantity"]
+            left += sum(write.lines[book] for write in done if write.kind == "restock")
+            left -= sum(write.lines[book] for write in done if write.kind == "sell")
+            prices = [write.lines[book] for write in done if write.kind == "price"]
+            price = max(prices, default=start["price_cents"])
+            for catalog in self._shop.catalogs:
+                answer = self._shop.peer(catalog).call("GET", f"/books/{book}", timeout_s=5)
+                seen = answer.json()
+                assert (seen["quantity"], seen["price_cents"]) == (left, price), (book, catalog)
+
+    def _check_reads(self, book: int, reads: Sequence[Read]) -> None:
+        """No read is older than what was answered before it began, nor newer than what was asked."""
+        done = [write for write in self._writes if write.done and book in write.lines]
+        prices = [write for write in done if write.kind == "price"]
+        least = _Sums([(w.returned, w.lines[book]) for w in prices], max)
+        most = _Sums([(w.called, w.lines[book]) for w in prices], max)
+        seen = _Sums([(read.returned, read.price) for read in reads], max)
+        received = [w for w in done if w.kind == "restock"]
+        sold = [w for w in done if w.kind == "sell"]
+        start = self._start[book]
+        in_surely = _Sums([(w.returned, w.lines[book]) for w in received])
+        in_maybe = _Sums([(w.called, w.lines[book]) for w in received])
+        out_surely = _Sums([(w.returned, w.lines[book]) for w in sold])
+        out_maybe = _Sums([(w.called, w.lines[book]) for w in sold])
+        for read in reads:
+            low = max(start["price_cents"], least.before(read.called), seen.before(read.called))
+            high = max(start["price_cents"], most.before(read.returned))
+            assert low <= read.price <= high, f"book {book}: {read}, but {low} <= price <= {high}"
+            low = start["quantity"] + in_surely.before(read.called) - out_maybe.before(read.returned)
+            high = start["quantity"] + in_maybe.before(read.returned) - out_surely.before(read.called)
+            assert low <= read.quantity <= high, f"book {book}: {read}, but {low} .. {high} copies"
+
+
+class _Sums:
+    """Running sums (or maxima) of amounts over time."""
+
+    def __init__(self, amounts: list[tuple[float, int]], add: Any = None) -> None:
+        amounts.sort()
+        self._times = [moment for moment, _ in amounts]
+        self._sums = [0, *accumulate((amount for _, amount in amounts), add)]
+
+    def before(self, moment: float) -> int:
+        """Return the sum of all that was before a moment."""
+        return self._sums[bisect_left(self._times, moment)]
