@@ -159,10 +159,16 @@ MUTATIONS = (
         "epoch == record.epoch",
     ),
     Mutation(
-        "a disk that is empty is refilled before it leads",
+        "a leader whose disk was rolled back is refilled before it leads",
         "catalog/replication.py",
-        "    if not i_count and me.end != peer.end:\n        return Verdict(Step.REFILL",
-        "    if not i_count and me.end != peer.end and record.leader != me.node:\n        return Verdict(Step.REFILL",
+        "    if replica.end.seq > leader.end.seq:\n",
+        "    if False:\n",
+    ),
+    Mutation(
+        "a replica whose disk was rolled back is refilled before it counts",
+        "catalog/replication.py",
+        "    elif replica.tail.seq < leader.end.seq:\n",
+        "    elif False:\n",
     ),
     Mutation(
         "a follower moves its cursor over gap-free rows only, a sale does not move it",

@@ -128,6 +128,16 @@ class Cluster:
         self.scheduler.kill(running.owner)
         self.network.break_connections(name)
 
+    def start_twin(self, name: str) -> str:
+        """Start a second process under a node's name and address; return the name under which the
+        first one is still reached, by clients only.
+        """
+        first = self.running.pop(name)
+        old = f"{name}-old"
+        self.running[old], self.network.apps[old] = first, self.network.apps[name]
+        self._start(name)
+        return old
+
     def lose_disk(self, name: str) -> None:
         """Replace a dead node's disk by an empty one."""
         assert name not in self.running

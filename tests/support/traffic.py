@@ -245,8 +245,12 @@ class Traffic:
             low = max(start["price_cents"], least.before(read.called), seen.before(read.called))
             high = max(start["price_cents"], most.before(read.returned))
             assert low <= read.price <= high, f"book {book}: {read}, but {low} <= price <= {high}"
-            low = start["quantity"] + in_surely.before(read.called) - out_maybe.before(read.returned)
-            high = start["quantity"] + in_maybe.before(read.returned) - out_surely.before(read.called)
+            low = (
+                start["quantity"] + in_surely.before(read.called) - out_maybe.before(read.returned)
+            )
+            high = (
+                start["quantity"] + in_maybe.before(read.returned) - out_surely.before(read.called)
+            )
             assert low <= read.quantity <= high, f"book {book}: {read}, but {low} .. {high} copies"
 
 
