@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from catalog import bookfile
 from catalog.model import Operation
 from catalog.node import Node
-from catalog.peer_routes import add_replication
+from catalog.peer_routes import add_copying, add_replication
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
 from catalog.routes import add_reads, add_writes
@@ -93,7 +93,8 @@ def create_app(
     )  # fmt: skip
     add_reads(app, node)
     add_writes(app, node, writer, settings.frontends)
-    add_replication(app, node, snapshots)
+    add_replication(app, node)
+    add_copying(app, node, snapshots)
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, [Ticker("recovery", HEARTBEAT_S, tick)], {"writer": writer.run},

@@ -1,4 +1,6 @@
-"""The catalog's words: an operation, its outcome, and the log entry that carries a batch of them."""
+"""The catalog's words: an operation, its outcome, and the log entry that carries a batch of
+them.
+"""
 
 from __future__ import annotations
 

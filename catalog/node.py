@@ -63,8 +63,8 @@ class Node:
         self.db = self._open_catalog(folder / "catalog.db")
         if not self.record.cluster and self.end().seq:
             raise StartRefused(
-                f"{folder} has a catalog.db whose node.db is lost: put it back, or empty the folder and this"
-                " node refills itself from the other catalog"
+                f"{folder} has a catalog.db whose node.db is lost: put it back, or empty the folder"
+                " and this node refills itself from the other catalog"
             )
         self.sessions = Sessions(threading.Lock(), lease_s)
         self.status = RECOVERING
@@ -132,7 +132,8 @@ class Node:
             record = self.record
             return View(
                 node=self.name, disk=record.disk, cluster=record.cluster, record=record.record,
-                promise=record.promise, end=store.end(db), prepared=prepared.position if prepared else None,
+                promise=record.promise, end=store.end(db),
+                prepared=prepared.position if prepared else None,
                 schema=SCHEMA_VERSION, status=self.status, checked=self.checked,
             )  # fmt: skip
 
@@ -209,8 +210,9 @@ def _open_record(path: Path, random: Random) -> NodeRecord:
         return NodeRecord(path, random)
     except Corrupt as error:
         raise StartRefused(
-            f"{error}. It holds this node's promises, so it is not replaced by itself: if the other catalog has"
-            f" the data, empty the folder {path.parent} and start again, and this node refills itself from it"
+            f"{error}. It holds this node's promises, so it is not replaced by itself: if the other"
+            f" catalog has the data, empty the folder {path.parent} and start again, and this node"
+            " refills itself from it"
         ) from error
 
 

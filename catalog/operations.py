@@ -182,9 +182,8 @@ def _update(tx: Transaction, before: Document, changes: Document) -> None:
     book_id = before["id"]
     if "topics" in changes:
         changes = changes | {"topics": _named(tx, changes["topics"])}
-        tx.db.execute("DELETE FROM book_topics WHERE book_id = ? AND topic IN"
-                      " (SELECT value FROM json_each(?))",
-                      (book_id, _json([topic_key(topic) for topic in before["topics"]])))  # fmt: skip
+        gone = [(topic_key(topic), book_id) for topic in before["topics"]]
+        tx.db.executemany("DELETE FROM book_topics WHERE topic = ? AND book_id = ?", gone)
         _file_under(tx, book_id, changes["topics"])
         tx.keys |= {TOPICS_KEY, *map(_page_of, changes["topics"])}
     for name, value in changes.items():  # the names come from common/fields.py, never from a client

@@ -20,8 +20,8 @@ ENTRIES_BYTES_MAX = 4 * 1024 * 1024
 BYTES = "application/octet-stream"
 
 
-def add_replication(app: Flask, node: Node, snapshots: Snapshots) -> None:
-    """Add what the two catalogs say to each other."""
+def add_replication(app: Flask, node: Node) -> None:
+    """Add what a leader says to its replica, and what both ask before one leads."""
 
     @app.post("/replication/state")
     def state() -> Response:
@@ -53,6 +53,10 @@ def add_replication(app: Flask, node: Node, snapshots: Snapshots) -> None:
         body = json_body()
         view = replica.commit(node, int(body["epoch"]), Position(*body["position"]))
         return json_answer(view.document())
+
+
+def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:
+    """Add what a node asks that is behind, empty, or about to compare itself."""
 
     @app.post("/replication/digest")
     def digest() -> Response:

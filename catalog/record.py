@@ -25,7 +25,9 @@ CREATE TABLE node (
 
 
 class NodeRecord:
-    """The disk's identity, its cluster, its promise, and the record of the last epoch it entered."""
+    """The disk's identity, its cluster, its promise, and the record of the last epoch it
+    entered.
+    """
 
     def __init__(self, path: Path, random: Random) -> None:
         self._db = Database(path, SCHEMA, 1)

@@ -167,7 +167,10 @@ class Recovery:
         if theirs[0] != ours[0]:
             return False
         if theirs[1] != ours[1]:
-            why = f"the copies differ at entry {ours[0].seq}: keep the right one, empty the other's data folder"
+            why = (
+                f"the copies differ at entry {ours[0].seq}: keep the right one,"
+                " empty the other's data folder"
+            )
             self._node.become(REFUSING, f"diverged: {why}")
             raise Problem("diverged", why)
         return True

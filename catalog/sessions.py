@@ -47,7 +47,9 @@ class Sessions:
         self._pending_since = 0.0
 
     def register(self, session: str, name: str, epoch: int, now: float) -> dict[str, int]:
-        """Begin a session; return the floors it starts with. Older sessions of that name live on."""
+        """Begin a session; return the floors it starts with. Older sessions of that name live
+        on.
+        """
         with self._lock:
             self._drop_ended(now)
             self._alive[session] = Session(name, epoch, now + self._lease_s * DRIFT)

@@ -41,7 +41,9 @@ def book(db: apsw.Connection, book_id: int) -> Document | None:
 
 
 def book_document(row: tuple[Any, ...]) -> Document:
-    """Return the public document of a row (id, sku, title, authors, topics, price_cents, quantity)."""
+    """Return the public document of a row (id, sku, title, authors, topics, price_cents,
+    quantity).
+    """
     book_id, sku, title, authors, topics, price_cents, quantity = row
     return {
         "id": book_id,

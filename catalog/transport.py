@@ -97,7 +97,8 @@ class Transport:
         """Tell a frontend what is about to change; return whether that session acknowledged it."""
         _, seq, digest = entry.position
         message = {
-            "session": session, "epoch": epoch, "seq": seq, "hash": digest, "keys": list(entry.keys),
+            "session": session, "epoch": epoch, "seq": seq, "hash": digest,
+            "keys": list(entry.keys),
         }  # fmt: skip
         answer = self._frontends[frontend].call(
             "POST", "/internal/invalidate", timeout_s=ASK_TIMEOUT_S, document=message

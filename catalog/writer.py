@@ -155,7 +155,9 @@ class Writer:
         self._after_commit(batch.entry)
 
     def _give_up(self, batch: Batch) -> None:
-        """The entry did not get through: refuse it if it never left, else its outcome is not known."""
+        """The entry did not get through: refuse it if it never left, else its outcome is not
+        known.
+        """
         never_left = self._node.leads and not self._node.halted
         why = f"{self._node.peer} refused the connection; nothing was done"
         for ticket in batch.tickets:

@@ -82,8 +82,8 @@ class Database:
                 self.writer.pragma("user_version", version)
         elif found != version:
             raise OtherVersion(
-                f"{self.path} has schema version {found}, this program {version}: run the program that"
-                " wrote it"
+                f"{self.path} has schema version {found}, this program {version}: run the program"
+                " that wrote it"
             )
 
     def _verify(self) -> None:
@@ -93,7 +93,9 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[apsw.Connection]:
-        """Yield a connection inside one read transaction: everything read in it is of one moment."""
+        """Yield a connection inside one read transaction: everything read in it is of one
+        moment.
+        """
         with self._lock:
             connection = self._idle.pop() if self._idle else self._connect()
         try:
@@ -117,7 +119,9 @@ class Database:
         _sync_file(path)
 
     def replace_by(self, path: Path) -> None:
-        """Make this database a copy of another file, in one step: readers see the old or the new."""
+        """Make this database a copy of another file, in one step: readers see the old or the
+        new.
+        """
         source = apsw.Connection(str(path))
         try:
             with self.writer.backup("main", source, "main") as backup:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # quoted lines of code cannot be broken
 """The rules of the protocol, each with the edit that removes it. `make mutate` applies one at a
 time to a copy and runs the simulator on it: a rule whose removal stays green is not tested.
 """

@@ -17,7 +17,9 @@ from tests.support.shop import write_seed
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder whose syncs cost nothing, where there is one: power loss is not what is tested here."""
+    """A folder whose syncs cost nothing, where there is one: power loss is not what is tested
+    here.
+    """
     place = "/dev/shm" if os.path.isdir("/dev/shm") else None
     path = Path(tempfile.mkdtemp(prefix="bazar-test-", dir=place))
     yield path

@@ -18,7 +18,9 @@ PREPARE, COMMIT = "/replication/prepare", "/replication/commit"
 
 
 def kill_at(cluster: Cluster, victim: str, path: str, *, sender: str, nth: int = 1) -> list[float]:
-    """Kill a node when a sender is about to send its nth call to a path; return when it happened."""
+    """Kill a node when a sender is about to send its nth call to a path; return when it
+    happened.
+    """
     happened: list[float] = []
     count = [0]
 
@@ -237,7 +239,9 @@ def test_a_replica_disk_lost_after_its_acknowledgement_does_not_count(build: Bui
 
 
 def test_copies_that_differ_are_refused_loudly(build: Build) -> None:
-    """A flipped row in the replica's file: it serves nothing, writes are refused, a person decides."""
+    """A flipped row in the replica's file: it serves nothing, writes are refused, a person
+    decides.
+    """
     cluster = build()
     cluster.kill("catalog-2")
     with closing(apsw.Connection(str(cluster.folder / "catalog-2" / "catalog.db"))) as db:
@@ -308,7 +312,9 @@ def test_a_leader_restarted_inside_a_lease_waits_for_it(build: Build) -> None:
     sold = cluster.client(
         "buyer", lambda: cluster.peer("catalog-1").call(
             "POST", "/operations", timeout_s=5,
-            document={"key": "k", "kind": "sell", "body": {"items": [{"book_id": 1, "quantity": 1}]}},
+            document={
+                "key": "k", "kind": "sell", "body": {"items": [{"book_id": 1, "quantity": 1}]},
+            },
         )
     )  # fmt: skip
     while not sold.done:

@@ -1,4 +1,6 @@
-"""Rules of the protocol that random schedules seldom reach, each in the one schedule that needs it."""
+"""Rules of the protocol that random schedules seldom reach, each in the one schedule that needs
+it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def session_of(cluster: Cluster) -> str:
 
 
 def test_a_registration_does_not_replace_an_older_session(build: Build) -> None:
-    """A second process of the same name comes and goes; the first one still answers from its cache."""
+    """A second process of the same name comes and goes; the first one still answers from its
+    cache.
+    """
     cluster = build(frontends=2)
     assert left(cluster) == 4
     second = impostor(cluster, "/sessions")["session"]
@@ -67,7 +71,9 @@ def test_a_fill_from_an_earlier_session_is_not_kept(build: Build) -> None:
 
 
 def test_a_session_given_back_answers_nothing_any_more(build: Build) -> None:
-    """The leader has begun a new epoch; the frontend gives its session back and waits for another."""
+    """The leader has begun a new epoch; the frontend gives its session back and waits for
+    another.
+    """
     cluster = build(frontends=2)
     assert left(cluster) == 4
     cluster.network.hold = lambda sender, request: (

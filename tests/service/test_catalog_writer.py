@@ -488,3 +488,15 @@ def test_a_disk_lost_during_a_lease_wait_does_not_leave_one_copy(shop: Catalogs)
         shop.run_for(0.3)
     assert (sent.said, shop.node(TWO).status) == ("sold", FOLLOWING)
     assert left(shop, TWO) == left(shop) == 4
+
+
+def test_a_batch_is_never_larger_than_a_message_may_be(shop: Catalogs) -> None:
+    """Big baskets at the same time: a PREPARE refused for its size would be stuck for ever."""
+    rows = [book(sku=f"s{number}", title="書" * 1000, quantity=1000) for number in range(100)]
+    for first in range(0, 100, 20):
+        body = {"rows": rows[first : first + 20]}
+        assert shop.operate(f"load-{first}", "import", body).status == 200
+    basket = sale(*((number, 1) for number in range(2, 102)))
+    baskets = [(f"basket-{number}", "sell", basket) for number in range(60)]
+    answers = shop.operate_at_once(baskets, timeout_s=3.0)
+    assert {answer.status for answer in answers} == {200}

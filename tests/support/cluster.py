@@ -24,7 +24,9 @@ from tests.support.scheduler import Scheduler, SimClock, SimTasks
 
 SECRET, TOKEN = "s" * 40, "t" * 40
 CREATE: dict[str, Callable[..., Any]] = {
-    "frontend": frontend.app.create_app, "catalog": catalog.app.create_app, "order": order.app.create_app,
+    "frontend": frontend.app.create_app,
+    "catalog": catalog.app.create_app,
+    "order": order.app.create_app,
 }  # fmt: skip
 
 
@@ -205,7 +207,8 @@ class Cluster:
         )
 
     def ask(
-        self, frontend: str, method: str, target: str, document: Any = None, *, key: str | None = None,
+        self, frontend: str, method: str, target: str, document: Any = None, *,
+        key: str | None = None,
         operator: bool = False, timeout_s: float = 10.0,
     ) -> Response:  # fmt: skip
         """Send one public call; only from within a client's job."""

@@ -61,7 +61,9 @@ class Network:
         return delay
 
     def break_connections(self, node: str) -> None:
-        """Let every call waiting for a node that died fail at once, as its operating system would."""
+        """Let every call waiting for a node that died fail at once, as its operating system
+        would.
+        """
         waiting = [reply for to, reply in self.in_flight if to == node]
         for reply in waiting:
             reply(None)

@@ -194,7 +194,9 @@ class SimTasks:
 
 
 class SimClock:
-    """`common.clock.Clock` of one machine: its own rate, its own start, its own idea of the date."""
+    """`common.clock.Clock` of one machine: its own rate, its own start, its own idea of the
+    date.
+    """
 
     def __init__(self, scheduler: Scheduler, rate: float = 1.0, offset_s: float = 0.0) -> None:
         self._scheduler = scheduler

@@ -204,7 +204,9 @@ class Shop:
     # --- the end ---
 
     def settle(self) -> None:
-        """After healing: decide every unknown write with its key, and look at everything once more."""
+        """After healing: decide every unknown write with its key, and look at everything once
+        more.
+        """
         for write in self.writes:
             if write.answer is None and write.refused:
                 self._forget(write)

@@ -228,7 +228,9 @@ class Traffic:
                 assert (seen["quantity"], seen["price_cents"]) == (left, price), (book, catalog)
 
     def _check_reads(self, book: int, reads: Sequence[Read]) -> None:
-        """No read is older than what was answered before it began, nor newer than what was asked."""
+        """No read is older than what was answered before it began, nor newer than what was
+        asked.
+        """
         done = [write for write in self._writes if write.done and book in write.lines]
         prices = [write for write in done if write.kind == "price"]
         least = _Sums([(w.returned, w.lines[book]) for w in prices], max)

@@ -1,4 +1,6 @@
-"""The documentation is complete: settings, codes, routes and faults are in it, and its tests exist."""
+"""The documentation is complete: settings, codes, routes and faults are in it, and its tests
+exist.
+"""
 
 from __future__ import annotations
 

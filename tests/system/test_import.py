@@ -21,7 +21,19 @@ from tests.support.real import RealShop, seed_csv
 
 ROWS = 2_000
 SAMPLE = 120
-HEADER = "id,sku,title,authors,language,topic,topics,lcc,subjects,price_cents,stock".split(",")
+HEADER = [
+    "id",
+    "sku",
+    "title",
+    "authors",
+    "language",
+    "topic",
+    "topics",
+    "lcc",
+    "subjects",
+    "price_cents",
+    "stock",
+]
 SCRIPTS = {
     "fr": ("Éloge de l'été", "Çélestine Noël", "Littérature"),
     "el": ("Ἡ Ὀδύσσεια τῶν βιβλίων", "Ὅμηρος", "Ποίηση"),
@@ -74,8 +86,8 @@ def load(shop: RealShop, file: Path) -> Imported:
 
 def rows_of(file: Path) -> list[dict[str, str]]:
     """Read a catalogue as any CSV reader does."""
-    opened = gzip.open(file, "rt", encoding="utf-8", newline="") if file.suffix == ".gz" else None
-    with opened or file.open(encoding="utf-8", newline="") as source:
+    opener = gzip.open if file.suffix == ".gz" else open
+    with opener(file, "rt", encoding="utf-8", newline="") as source:
         return list(csv.DictReader(source))
 
 
@@ -197,7 +209,11 @@ def test_a_changed_row_changes_its_book_in_every_cache(shop: RealShop, tmp_path:
     (book,) = [item["id"] for item in shop.get("/books?q=chg2").json()["items"]]
     before = shop.hit(f"/lookup/{book}").json()
     shop.hit("/search/CHG%20shelf%202")
-    text = file.read_text("utf-8").replace("chg2,", "chg2 revised,").replace("CHG shelf 2", "CHG attic")
+    text = (
+        file.read_text("utf-8")
+        .replace("chg2,", "chg2 revised,")
+        .replace("CHG shelf 2", "CHG attic")
+    )
     lines = text.splitlines()
     cells = lines[2].split(",")
     lines[2] = ",".join([*cells[:-2], "1", "9999"])
@@ -223,7 +239,10 @@ BROKEN = [  # (a row, what is said of it)
     (b"10,BAD-1,Again,N. N.,en,odds,odds,,,100,5", "sku: BAD-1 is already on line 2"),
     (b"11,BAD-11,No Topic,N. N.,en,,,,,100,5", "topics"),
     (b'12,BAD-12,"Quote" broken,N. N.,en,odds,odds,,,100,5', "text after a closing quote"),
-    (b'13,BAD-13,"Never closed,N. N.,en,odds,odds,,,100,5', "a quote opened in this row is not closed"),
+    (
+        b'13,BAD-13,"Never closed,N. N.,en,odds,odds,,,100,5',
+        "a quote opened in this row is not closed",
+    ),
 ]
 
 
@@ -258,7 +277,9 @@ def test_a_line_break_inside_quotes_becomes_a_blank(shop: RealShop, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [None, b"", b"a,b\n1,2\n", b"\x1f\x8bnot gzip", b"\xff\xfea"])
-def test_what_is_no_catalogue_is_refused(shop: RealShop, tmp_path: Path, content: bytes | None) -> None:
+def test_what_is_no_catalogue_is_refused(
+    shop: RealShop, tmp_path: Path, content: bytes | None
+) -> None:
     """Exit code 2, one line that names the file, nothing changed."""
     file = tmp_path / "books.csv"
     if content is not None:

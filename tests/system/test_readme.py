@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,9 @@ def usage(module: str) -> str:
     ).stdout
 
 
-PYTHON = [words for words in map(shlex.split, commands()) if words[:2] == [".venv/bin/python", "-m"]]
+PYTHON = [
+    words for words in map(shlex.split, commands()) if words[:2] == [".venv/bin/python", "-m"]
+]
 PYTHON += [
     shlex.split(command) for command in re.findall(r"`(\.venv/bin/python -m [^`]+)`", README)
 ]
@@ -146,7 +149,7 @@ def test_the_lines_of_its_picture_meet() -> None:
     picture = BLOCKS[0][1].splitlines()
     width = max(map(len, picture))
     rows = [row.ljust(width) for row in picture]
-    for number, (above, below) in enumerate(zip(rows, rows[1:], strict=False)):
+    for number, (above, below) in enumerate(pairwise(rows)):
         for column, (char, found) in enumerate(zip(above, below, strict=True)):
             if char in "│┌┐┬├":
                 assert found in "│└┘┴├▼►", f"row {number}, column {column}: {char} over {found}"

@@ -1,4 +1,6 @@
-"""The public API of a whole shop, from outside: what it is for, what it refuses, what it survives."""
+"""The public API of a whole shop, from outside: what it is for, what it refuses, what it
+survives.
+"""
 
 from __future__ import annotations
 
@@ -441,7 +443,8 @@ PATHS = [
     ("/lookup/0", 404), ("/lookup/01", 404), ("/lookup/-1", 404), ("/lookup/+1", 404),
     ("/lookup/1.0", 404), ("/lookup/1e3", 404), ("/lookup/0x1", 404), ("/lookup/%D9%A3", 404),
     ("/lookup/%EF%BC%91", 404), (f"/lookup/{HUGE}", 404), (f"/lookup/{HUGE - 1}", 404),
-    ("/lookup/" + "1" * 9_000, 404), ("/lookup/%FF", 404), ("/lookup/%00", 404), ("/lookup/1%00", 404),
+    ("/lookup/" + "1" * 9_000, 404), ("/lookup/%FF", 404), ("/lookup/%00", 404),
+    ("/lookup/1%00", 404),
     ("/lookup/%0A1", 404), ("/lookup/1%0A", 404), ("/lookup/", 404), ("/lookup//1", 404),
     ("//lookup/1", 200), ("/lookup/../lookup/1", 404), ("/lookup/%2e%2e/1", 404), ("/..", 404),
     ("/lookup/1/", 404), ("/lookup/%31", 200), ("/search/%FF%FE", 200), ("/search/%00", 400),
@@ -494,10 +497,12 @@ def test_a_hostile_basket_is_refused(shop: RealShop, body: bytes) -> None:
 
 
 BOOKS = [
-    {"title": "x" * 1001}, {"title": "\ud800"}, {"title": "a\x00b"}, {"title": " \n "}, {"title": 1},
+    {"title": "x" * 1001}, {"title": "\ud800"}, {"title": "a\x00b"}, {"title": " \n "},
+    {"title": 1},
     {"authors": "N. N."}, {"authors": ["x" * 301]}, {"authors": [[]]}, {"topics": []},
     {"topics": ["x" * 201]}, {"topics": [None]}, {"price_cents": -1}, {"price_cents": 1.5},
-    {"price_cents": 10**30}, {"quantity": -1}, {"quantity": 10**10}, {"sku": ""}, {"sku": "x" * 101},
+    {"price_cents": 10**30}, {"quantity": -1}, {"quantity": 10**10}, {"sku": ""},
+    {"sku": "x" * 101},
     {"id": 7}, {"version": 1},
 ]  # fmt: skip
 
