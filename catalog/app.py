@@ -13,7 +13,7 @@ from catalog.node import Node
 from catalog.peer_routes import add_copying, add_replication
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
-from catalog.routes import add_reads, add_writes
+from catalog.routes import IMPORT_ROWS_MAX, add_reads, add_writes
 from catalog.sessions import HEARTBEAT_S
 from catalog.snapshots import Snapshots
 from catalog.transport import Transport
@@ -61,10 +61,10 @@ def create_app(
     first = next(iter(settings.catalogs))
     other = next(name for name in settings.catalogs if name != settings.node)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    seed = _read_seed(settings)
     node = Node(
         settings.node, other, settings.data_dir, settings.cache_lease_s, clock=clock, random=random
     )
+    seed = _read_seed(settings) if node.end().seq == 0 else []
     signer = Signer(settings.node, settings.cluster_secret)
 
     def peer(name: str, url: str) -> Peer:
@@ -103,15 +103,20 @@ def create_app(
     return app
 
 
-def _read_seed(settings: Settings) -> list[dict[str, object]]:
+def _read_seed(settings: Settings) -> list[bookfile.Book]:
+    """Return the seed catalogue, one operation; raise `StartRefused` when it is not usable."""
     if settings.seed_file is None:
         return []
     try:
-        return bookfile.read_books(settings.seed_file)
-    except ValueError as error:
+        seed = bookfile.read_books(settings.seed_file)
+    except bookfile.BadFile as error:
+        raise StartRefused(f"the seed catalogue is not usable: {error}") from error
+    if len(seed) > IMPORT_ROWS_MAX:
         raise StartRefused(
-            f"the seed catalogue {settings.seed_file} is not usable: {error}"
-        ) from error
+            f"the seed catalogue {settings.seed_file.name} has {len(seed)} books: at most"
+            f" {IMPORT_ROWS_MAX} open a shop; load the others with `make import`"
+        )
+    return seed
 
 
 def _open_shop(writer: Writer, seed: Operation, clock: Clock) -> None:

@@ -20,6 +20,7 @@ from catalog.queue import Ticket, mismatch
 from common.clock import rfc3339
 from common.errors import Problem
 from common.position import Position
+from common.service import INTERNAL_BODY_BYTES_MAX
 
 log = logging.getLogger("bazar")
 
@@ -43,7 +44,7 @@ def build(node: Node, tickets: list[Ticket]) -> Batch:
         with guard(node):
             node.db.writer.execute("BEGIN IMMEDIATE")
             batch.entry = _run(node, batch)
-    except Problem as problem:  # the disk is full: nothing was sent
+    except Problem as problem:  # the disk is full, or the entry too large: nothing was sent
         roll_back(node)
         refusal = Problem("writes-unavailable", f"nothing was done: {problem.detail}")
         batch.results = {ticket.operation.key: refusal for ticket in tickets}
@@ -77,6 +78,8 @@ def _run(node: Node, batch: Batch) -> Entry | None:
     if not decided:
         return None
     entry = Entry.build(node.epoch, batch.prev, tuple(sorted(keys)), tuple(decided), changeset)
+    if len(entry.encode()) > INTERNAL_BODY_BYTES_MAX:
+        raise Problem("too-large", "these operations together do not fit into one message")
     store.append(db, entry)
     return entry
 

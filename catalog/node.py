@@ -74,7 +74,6 @@ class Node:
         self.peer_following = False
         self.halted: str | None = None
         self.role_changed: list[Event] = []  # raised when the role changes or the node halts
-        self.members_changing = False  # a leader is making a new disk a member: nothing commits
         self.writing = False  # the writer task has a transaction open
         self.started_at = clock.now()
         self.no_commit_before = 0.0  # a leader's first visible commit comes after every older lease
@@ -83,11 +82,11 @@ class Node:
         try:
             return open_catalog(path)
         except Corrupt as error:
+            self.record.become_new_disk(self.record.cluster)  # first: it must not count if we die
             aside = move_aside(path)
             log.error(
                 "%s; moved to %s: this disk will be refilled from the peer", error, aside.name
             )
-            self.record.become_new_disk(self.record.cluster)
             return open_catalog(path)
 
     # --- role ---
@@ -95,12 +94,14 @@ class Node:
     @property
     def epoch(self) -> int:
         """Return the epoch this disk is in (0: none yet)."""
-        return self.record.record.epoch if self.record.record else 0
+        record = self.record.record
+        return record.epoch if record else 0
 
     @property
     def leader(self) -> str | None:
         """Return the name of the leader as this node knows it."""
-        return self.record.record.leader if self.record.record else None
+        record = self.record.record
+        return record.leader if record else None
 
     @property
     def leads(self) -> bool:
@@ -110,6 +111,8 @@ class Node:
     def become(self, status: str, why: str) -> None:
         """Change the role."""
         with self.lock:
+            if self.halted and status != REFUSING:
+                return
             changed = (status, why) != (self.status, self.why)
             self.status, self.why = status, why
         if changed:
@@ -151,7 +154,7 @@ class Node:
         may not.
         """
         epoch = self.may_answer()
-        with self.db.read() as db:
+        with guard(self), self.db.read() as db:
             if store.is_dirty(db, key):
                 raise Problem("dirty", f"a write to {key} is under way", leader=self.leader)
             as_of = store.end(db).seq
@@ -165,10 +168,10 @@ class Node:
         """Return the epoch to label an answer with; raise `unavailable` when there is no right to
         answer.
         """
-        with self.lock:
-            if self.status not in SERVING:
-                raise Problem("unavailable", f"{self.name} is {self.status}: {self.why}")
-            return self.epoch
+        # Without the lock, which is held over syncs: a read must not wait for a write's disk.
+        if self.status not in SERVING:
+            raise Problem("unavailable", f"{self.name} is {self.status}: {self.why}")
+        return self.epoch
 
     def outcome(self, key: str) -> Outcome | None:
         """Return the committed outcome of an idempotency key."""

@@ -4,6 +4,9 @@ copies.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from flask import Flask, Response, request
 
 from catalog import replica, store
@@ -29,29 +32,36 @@ def add_replication(app: Flask, node: Node) -> None:
 
     @app.post("/replication/promise")
     def promise() -> Response:
-        body = json_body()
-        return json_answer(
-            replica.promise(node, int(body["epoch"]), str(body["candidate"])).document()
-        )
+        with _well_formed():
+            body = json_body()
+            epoch, candidate = int(body["epoch"]), str(body["candidate"])
+        return json_answer(replica.promise(node, epoch, candidate).document())
 
     @app.post("/replication/follow")
     def follow() -> Response:
-        body = json_body()
-        replica.follow(node, body["cluster"], Record(**body["record"]), Position(*body["end"]))
+        with _well_formed():
+            body = json_body()
+            cluster, record = str(body["cluster"]), Record(**body["record"])
+            end = Position(*body["end"])
+        replica.follow(node, cluster, record, end)
         return json_answer({})
 
     @app.post("/replication/prepare")
     def prepare() -> Response:
         given = request.args
-        entry = next(decode_entries(request.get_data()))
-        prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
-        replica.prepare(node, int(given["epoch"]), prev, entry, int(given["committed"]))
+        with _well_formed():
+            (entry,) = decode_entries(request.get_data())
+            prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
+            epoch, committed = int(given["epoch"]), int(given["committed"])
+        replica.prepare(node, epoch, prev, entry, committed)
         return json_answer({"position": list(entry.position)})
 
     @app.post("/replication/commit")
     def commit() -> Response:
-        body = json_body()
-        view = replica.commit(node, int(body["epoch"]), Position(*body["position"]))
+        with _well_formed():
+            body = json_body()
+            epoch, position = int(body["epoch"]), Position(*body["position"])
+        view = replica.commit(node, epoch, position)
         return json_answer(view.document())
 
 
@@ -86,3 +96,12 @@ def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:
     def snapshot_part(snapshot_id: str) -> Response:
         part = snapshots.part(snapshot_id, count_of(request.args, "offset", 0))
         return Response(part, content_type=BYTES)
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """Turn what is missing or of another shape into `invalid-request`: nothing was done yet."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise Problem("invalid-request", f"not a message of ours: {error!r}") from error

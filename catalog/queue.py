@@ -32,8 +32,9 @@ class Ticket:
 
     @property
     def weight(self) -> int:
-        """Return about how many rows it changes."""
-        return max(1, len(self.operation.body.get("rows", ())))
+        """Return about how many rows it changes: a batch must fit into one message."""
+        body = self.operation.body
+        return max(1, len(body.get("rows", ())), len(body.get("items", ())))
 
 
 @dataclass

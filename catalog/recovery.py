@@ -61,6 +61,8 @@ class Recovery:
         except Problem as problem:
             node.peer_following = False
             log.info("recovery waits: %s", problem)
+            if problem.code == "foreign-cluster" and not node.leads:
+                node.become(REFUSING, problem.detail)
         if node.status == REFUSING:
             self._not_before = node.clock.now() + REFUSED_RETRY_S
 
@@ -82,15 +84,17 @@ class Recovery:
         record = node.record.record
         counts = record is not None and record.counts(peer.node, peer.disk)
         node.peer_following = counts and peer.status == FOLLOWING and peer.record == record
-        if not counts:  # the peer came back on a new disk: make it a member by a new epoch
-            self._act_on(peer)
+        # The peer came back on a new disk: make it a member by a new epoch, and go on once begun.
+        if not counts or node.record.promise.epoch > node.epoch:
+            self._meet()
 
     def _meet(self) -> None:
-        self._act_on(self._transport.state())
-
-    def _act_on(self, peer: View) -> None:
         node = self._node
-        verdict = assess(node.view(), peer, self._first)
+        mine = node.view()
+        peer = self._transport.state()
+        if node.view() != mine:
+            return  # the two views are not of one moment; the next tick compares anew
+        verdict = assess(mine, peer, self._first)
         if verdict.step is Step.REFUSE:
             node.become(REFUSING, verdict.why)
         elif verdict.step is Step.FOUND:
@@ -202,13 +206,9 @@ class Recovery:
         commit meanwhile, or the new disk could enter the epoch without it.
         """
         node = self._node
-        with node.lock:
-            node.members_changing = True
         try:
             self._take_epoch(peer)
         finally:
-            with node.lock:
-                node.members_changing = False
             node.become(node.status, node.why)  # wake the writer
 
     def _take_epoch(self, peer: View) -> None:

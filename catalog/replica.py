@@ -54,6 +54,7 @@ def prepare(node: Node, epoch: int, prev: Position, entry: Entry, committed: int
         elif answer is Answer.FENCED:
             raise Problem("fenced", answer.value, promised=node.record.promise.epoch)
         elif answer is Answer.BEHIND:
+            node.become(replication.ALONE, answer.value)  # the next step of recovery catches up
             raise Problem("behind", answer.value, end=node.end().seq)
         elif answer is Answer.DIVERGED:
             node.become(

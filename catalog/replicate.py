@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import Enum
 
 from catalog.model import Entry
 from catalog.node import Node
@@ -23,6 +24,14 @@ log = logging.getLogger("bazar")
 
 RESEND_S = 0.05
 LOOK_S = 0.2
+
+
+class End(Enum):
+    """How the replication of an entry ended."""
+
+    COMMITTED = "the replica has it, no cache has what it changes, and it is committed here"
+    NEVER_LEFT = "every attempt was refused at connect, so it was dropped"
+    UNKNOWN = "this node no longer leads"
 
 
 class Round:
@@ -39,7 +48,7 @@ class Round:
         self._changed = tasks.event()
         self._acknowledged = 0  # the epoch in which the replica said that it has it durably
         self._sent = False  # a PREPARE may have left
-        self._dropped = False  # every attempt was refused at connect: nothing was sent
+        self._dropped = False  # every attempt was refused at connect: nothing ever left
         self._refused = False  # the last attempt was answered, or refused, without success
         self._pushing = False
         self._over = False
@@ -49,23 +58,23 @@ class Round:
         sessions: list[tuple[str, str]],
         commit: Callable[[], bool],
         set_stuck: Callable[[bool], None],
-    ) -> bool:
-        """Return True once `commit()` has been done; False when the entry was dropped unsent, or
-        the lead was lost. `commit()` is tried, under the node's lock, until it returns True.
-        """
+    ) -> End:
+        """Replicate and commit; `commit()` is tried, under the node's lock, until it is True."""
         for session, frontend in sessions:
             self._tasks.spawn("invalidate", lambda s=session, f=frontend: self._tell(s, f))  # type: ignore[misc]
         started = self._node.clock.now()
         try:
             while not self._committed(commit):
                 self._push()
-                if self._dropped or not self._node.leads:
-                    return False
+                if self._dropped:
+                    return End.NEVER_LEFT
+                if not self._node.leads:
+                    return End.UNKNOWN
                 silent = self._node.clock.now() - started >= SUSPICION_S
                 set_stuck(not self._prepared and (self._refused or silent))
                 self._changed.wait(self._until_next_look())
                 self._changed.clear()
-            return True
+            return End.COMMITTED
         finally:
             self._over = True
             set_stuck(False)
@@ -83,15 +92,15 @@ class Round:
 
     def _may_commit(self) -> bool:
         node, now = self._node, self._node.clock.now()
-        if not node.leads or node.members_changing:
-            return False
-        waiting = node.sessions.waiting(self._entry.position.seq, now)
+        if not node.leads or node.record.promise.epoch > node.epoch:
+            return False  # the next epoch may have begun at the replica's new disk
+        waiting = node.sessions.waiting(self._entry.position, now)
         return self._prepared and not waiting and now >= node.no_commit_before
 
     def _until_next_look(self) -> float:
         """Look again when the next lease ends or older leases have, and every so often."""
         now = self._node.clock.now()
-        ends = (self._node.sessions.next_end(self._entry.position.seq), self._node.no_commit_before)
+        ends = (self._node.sessions.next_end(self._entry.position), self._node.no_commit_before)
         later = [end - now for end in ends if end is not None and end > now]
         return max(0.001, min([LOOK_S, *later]))
 
@@ -102,14 +111,15 @@ class Round:
             self._tasks.spawn("prepare", self._push_until_prepared)
 
     def _push_until_prepared(self) -> None:
-        while not self._over and not self._dropped and not self._prepared:
-            self._push_once(self._node.epoch)
-            if self._prepared:
-                break
+        try:
+            while not self._over and not self._dropped and not self._prepared:
+                self._push_once(self._node.epoch)
+                self._changed.set()
+                if not self._prepared:
+                    self._tasks.pause(RESEND_S)
+        finally:
+            self._pushing = False
             self._changed.set()
-            self._tasks.pause(RESEND_S)
-        self._pushing = False
-        self._changed.set()
 
     def _push_once(self, epoch: int) -> None:
         try:
@@ -124,14 +134,14 @@ class Round:
             log.warning("entry %d waits: %s", self._entry.position.seq, problem)
 
     def _tell(self, session: str, frontend: str) -> None:
-        seq = self._entry.position.seq
+        position = self._entry.position
         sessions = self._node.sessions
-        while not self._over and session in sessions.waiting(seq, self._node.clock.now()):
+        while not self._over and session in sessions.waiting(position, self._node.clock.now()):
             try:
                 if self._transport.invalidate(frontend, session, self._entry, self._node.epoch):
-                    sessions.acknowledge(session, seq)
+                    sessions.acknowledge(session, position)
                     self._changed.set()
                     return
             except (PeerDown, Problem) as error:
-                log.debug("%s has not acknowledged entry %d: %s", frontend, seq, error)
+                log.debug("%s has not acknowledged entry %d: %s", frontend, position.seq, error)
             self._tasks.pause(RESEND_S)

@@ -31,6 +31,7 @@ from common.web import json_answer, json_body, query
 
 ANSWER_MARGIN_S = 0.05  # answer before the caller stops waiting
 LEDGER_ROWS_MAX = 1000
+IMPORT_ROWS_MAX = 1000
 
 
 def add_reads(app: Flask, node: Node) -> None:
@@ -47,10 +48,7 @@ def add_reads(app: Flask, node: Node) -> None:
 
     @app.get("/books/<int:book_id>")
     def book(book_id: int) -> Response:
-        reading = node.read(book_key(book_id), lambda db: store.book(db, book_id))
-        if reading.document is None:
-            raise Problem("not-found", f"there is no book {book_id}")
-        return _answer(node, reading)
+        return _answer(node, _look_up(node, book_id))
 
     @app.get("/search")
     def search() -> Response:
@@ -93,6 +91,14 @@ def add_reads(app: Flask, node: Node) -> None:
         return json_answer(_status(node))
 
 
+def _look_up(node: Node, book_id: int) -> Reading:
+    if book_id <= fields.ID_MAX:
+        reading = node.read(book_key(book_id), lambda db: store.book(db, book_id))
+        if reading.document is not None:
+            return reading
+    raise Problem("not-found", f"there is no book {book_id}")
+
+
 def count_of(given: Mapping[str, str], name: str, default: int) -> int:
     text = given.get(name, str(default))
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
@@ -127,7 +133,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "add": fields.book,
     "edit": lambda body: {"book_id": _book_id(body), **fields.changes(_without_id(body))},
     "restock": lambda body: {"book_id": _book_id(body), **fields.restock(_without_id(body))},
-    "import": lambda body: {"rows": [_row(row) for row in body.get("rows", ())]},
+    "import": lambda body: {"rows": [_row(row) for row in _rows(body)]},
 }
 
 
@@ -137,6 +143,13 @@ def _book_id(body: Mapping[str, Any]) -> int:
 
 def _without_id(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "book_id"}
+
+
+def _rows(body: Mapping[str, Any]) -> list[Any]:
+    rows = body.get("rows", [])
+    if not isinstance(rows, list) or len(rows) > IMPORT_ROWS_MAX:
+        raise fields.invalid("rows", f"must be a list of at most {IMPORT_ROWS_MAX} books")
+    return rows
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -156,7 +169,12 @@ def add_writes(app: Flask, node: Node, writer: Writer, frontends: Collection[str
         document = json_body()
         key = fields.idempotency_key(document.get("key"))
         kind, body = document.get("kind"), document.get("body")
-        if key is None or kind not in CHECKS or not isinstance(body, dict):
+        if (
+            key is None
+            or not isinstance(kind, str)
+            or kind not in CHECKS
+            or not isinstance(body, dict)
+        ):
             raise Problem("invalid-request", "needs key, kind and body")
         outcome = writer.submit(Operation(key, kind, CHECKS[kind](body)), g.until - ANSWER_MARGIN_S)
         text = f'{{"status":{outcome.status},"answer":{outcome.answer}}}'

@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from common.position import Position
+
 DRIFT = 1.01
 HEARTBEAT_S = 0.2
 
@@ -32,7 +34,7 @@ class Session:
     name: str
     epoch: int
     ends_at: float
-    unacknowledged: set[int] = field(default_factory=set)
+    unacknowledged: set[Position] = field(default_factory=set)
 
 
 class Sessions:
@@ -74,41 +76,43 @@ class Sessions:
         with self._lock:
             self._alive.pop(session, None)
 
-    def begin(self, seq: int, keys: Iterable[str], now: float) -> list[tuple[str, str]]:
+    def begin(self, entry: Position, keys: Iterable[str], now: float) -> list[tuple[str, str]]:
         """Make an entry pending; return the (session, frontend name) pairs that must be told."""
         with self._lock:
             self._drop_ended(now)
-            self._pending_seq, self._pending_keys, self._pending_since = seq, tuple(keys), now
+            self._pending_seq, self._pending_keys, self._pending_since = entry.seq, tuple(keys), now
             for session in self._alive.values():
-                session.unacknowledged.add(seq)
+                session.unacknowledged.add(entry)
             return [(session, held.name) for session, held in self._alive.items()]
 
-    def acknowledge(self, session: str, seq: int) -> None:
+    def acknowledge(self, session: str, entry: Position) -> None:
         """Note that a frontend has dropped what the entry makes stale."""
         with self._lock:
             if session in self._alive:
-                self._alive[session].unacknowledged.discard(seq)
+                self._alive[session].unacknowledged.discard(entry)
 
-    def waiting(self, seq: int, now: float) -> set[str]:
+    def waiting(self, entry: Position, now: float) -> set[str]:
         """Return the sessions still to wait for."""
         with self._lock:
             self._drop_ended(now)
-            return {session for session, held in self._alive.items() if seq in held.unacknowledged}
+            return {
+                session for session, held in self._alive.items() if entry in held.unacknowledged
+            }
 
-    def next_end(self, seq: int) -> float | None:
+    def next_end(self, entry: Position) -> float | None:
         """Return when the first session waited for will have ended."""
         with self._lock:
-            ends = [held.ends_at for held in self._alive.values() if seq in held.unacknowledged]
+            ends = [held.ends_at for held in self._alive.values() if entry in held.unacknowledged]
             return min(ends, default=None)
 
-    def finish(self, seq: int) -> None:
+    def finish(self, entry: Position) -> None:
         """Note that nothing is pending any more: the entry was committed, or dropped before it was
         sent.
         """
         with self._lock:
             self._pending_seq, self._pending_keys = 0, ()
             for session in self._alive.values():
-                session.unacknowledged.discard(seq)
+                session.unacknowledged.discard(entry)
 
     def alive(self, now: float) -> list[tuple[str, float]]:
         """Return (frontend name, seconds left) of each session."""

@@ -252,9 +252,11 @@ def digest(db: apsw.Connection) -> str:
     total = hashlib.blake2b(digest_size=16)
     for table in (*REPLICATED, "topic_counts", "book_count"):
         total.update(table.encode())
-        _hash_rows(
-            total.update, db.execute(f"SELECT * FROM {table} ORDER BY {ORDER.get(table, 1)}")
-        )
+        rows = db.execute(f"SELECT * FROM {table} ORDER BY {ORDER.get(table, 1)}")
+        try:
+            _hash_rows(total.update, rows)
+        except UnicodeDecodeError as error:  # bytes flipped inside a row: SQLite cannot see that
+            return f"{table} cannot be read: {error}"
     return total.hexdigest()
 
 

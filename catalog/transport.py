@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from catalog.model import Entry, decode_entries
 from catalog.replication import Promise, Record, View
-from common.peer import NoAnswer, Peer
+from common.peer import NoAnswer, Peer, Response
 from common.position import Position
 
 SUSPICION_S = 1.5  # silence for this long means: not there
@@ -27,7 +27,9 @@ class Transport:
 
     def _ask(self, what: str, timeout_s: float, **document: Any) -> Any:
         path = f"/replication/{what}"
-        return self._peer.call("POST", path, timeout_s=timeout_s, document=document).json()
+        return _json(
+            self._peer, self._peer.call("POST", path, timeout_s=timeout_s, document=document)
+        )
 
     def state(self) -> View:
         """Ask the peer who it is and what it holds."""
@@ -52,7 +54,7 @@ class Transport:
         answer = self._peer.call(
             "POST", "/replication/prepare", timeout_s=SUSPICION_S, query=query, body=entry.encode()
         )
-        if answer.json()["position"] != list(entry.position):
+        if _json(self._peer, answer).get("position") != list(entry.position):
             raise NoAnswer(f"{self._peer.name} acknowledged something else than {entry.position}")
 
     def commit(self, epoch: int, committed: Position) -> View:
@@ -100,15 +102,20 @@ class Transport:
             "session": session, "epoch": epoch, "seq": seq, "hash": digest,
             "keys": list(entry.keys),
         }  # fmt: skip
-        answer = self._frontends[frontend].call(
+        peer = self._frontends[frontend]
+        answer = _json(peer, peer.call(
             "POST", "/internal/invalidate", timeout_s=ASK_TIMEOUT_S, document=message
-        ).json()  # fmt: skip
-        return bool(answer["acknowledged"]) and (answer["seq"], answer["hash"]) == (seq, digest)
+        ))  # fmt: skip
+        same = (answer.get("seq"), answer.get("hash")) == (seq, digest)
+        return answer.get("acknowledged") is True and same
 
-    def knows(self, frontend: str) -> bool:
-        """Tell whether a frontend of this name is configured."""
-        return frontend in self._frontends
 
-    def names(self) -> Iterable[str]:
-        """Return the frontends' names."""
-        return self._frontends
+def _json(peer: Peer, answer: Response) -> dict[str, Any]:
+    """Return the document of an answer; what is none is no answer of ours."""
+    try:
+        document = answer.json()
+    except ValueError as error:
+        raise NoAnswer(f"{peer.name} answered with something that is not ours") from error
+    if not isinstance(document, dict):
+        raise NoAnswer(f"{peer.name} answered with something that is not ours")
+    return document

@@ -15,7 +15,7 @@ from catalog.batch import Batch, build, roll_back
 from catalog.model import Entry, Operation, Outcome
 from catalog.node import Halted, Node, guard
 from catalog.queue import Queue, Ticket, mismatch, unknown
-from catalog.replicate import Round
+from catalog.replicate import End, Round
 from catalog.transport import Transport
 from common.errors import Problem
 from common.peer import PeerDown
@@ -136,7 +136,7 @@ class Writer:
 
     def _finish_adopted(self, entry: Entry) -> bool:
         """Roll an adopted entry forward: its predecessor's batch may have been answered."""
-        if not self._replicate(entry, self._node.end()):
+        if self._replicate(entry, self._node.end()) is not End.COMMITTED:
             return False
         self._node.adopted = None
         self._after_commit(entry)
@@ -147,18 +147,16 @@ class Writer:
         self._answer_decided(batch)
         if batch.entry is None:
             return
-        if not self._replicate(batch.entry, batch.prev):
-            self._give_up(batch)
+        end = self._replicate(batch.entry, batch.prev)
+        if end is not End.COMMITTED:
+            self._give_up(batch, never_left=end is End.NEVER_LEFT)
             return
         for ticket in batch.tickets:
             self._queue.settle(ticket, batch.results[ticket.operation.key])
         self._after_commit(batch.entry)
 
-    def _give_up(self, batch: Batch) -> None:
-        """The entry did not get through: refuse it if it never left, else its outcome is not
-        known.
-        """
-        never_left = self._node.leads and not self._node.halted
+    def _give_up(self, batch: Batch, *, never_left: bool) -> None:
+        """Refuse a batch that never left; of any other the outcome is not known."""
         why = f"{self._node.peer} refused the connection; nothing was done"
         for ticket in batch.tickets:
             refusal = Problem("writes-unavailable", why)
@@ -176,17 +174,15 @@ class Writer:
 
     # --- replicate, commit ---
 
-    def _replicate(self, entry: Entry, prev: Position) -> bool:
-        """Get an entry to the replica, out of every cache, and committed; False: it was dropped
-        before it left, or the lead was lost.
-        """
-        node, seq = self._node, entry.position.seq
-        waits = node.sessions.begin(seq, entry.keys, node.clock.now())
+    def _replicate(self, entry: Entry, prev: Position) -> End:
+        """Get an entry to the replica, out of every cache, and committed."""
+        node, position = self._node, entry.position
+        waits = node.sessions.begin(position, entry.keys, node.clock.now())
         round_ = Round(node, self._transport, self._tasks, entry, prev)
         try:
             return round_.run(waits, lambda: self._commit(entry), self._set_stuck)
         finally:
-            node.sessions.finish(seq)
+            node.sessions.finish(position)
 
     def _set_stuck(self, stuck: bool) -> None:
         self._stuck = stuck

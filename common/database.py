@@ -76,6 +76,8 @@ class Database:
 
     def _prepare_schema(self, schema: str, version: int) -> None:
         found = self.writer.pragma("user_version")
+        if found == 0 and self.writer.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise Corrupt(f"{self.path}: it has tables, but no schema version")
         if found == 0:
             with self.writer:
                 self.writer.execute(schema)

@@ -182,8 +182,8 @@ def limit(value: str | None) -> int:
     return int(value)
 
 
-def idempotency_key(value: str | None) -> str | None:
+def idempotency_key(value: Any) -> str | None:
     """Return a given key, checked; None when there is none."""
-    if value is not None and not _KEY.fullmatch(value):
+    if value is not None and not (isinstance(value, str) and _KEY.fullmatch(value)):
         raise invalid("Idempotency-Key", f"1 to {KEY_CHARS_MAX} printable ASCII characters")
     return value

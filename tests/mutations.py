@@ -150,7 +150,7 @@ MUTATIONS = (
     Mutation(
         "nothing commits while a new disk is made a member",
         "catalog/replicate.py",
-        "if not node.leads or node.members_changing:",
+        "if not node.leads or node.record.promise.epoch > node.epoch:",
         "if not node.leads:",
     ),
     Mutation(

@@ -5,13 +5,14 @@ Law: every process it started has ended when the `with` block has, however that 
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -155,9 +156,11 @@ class RealShop:
 
     # --- waiting ---
 
-    def wait_until(self, condition: Callable[[], T], timeout_s: float, what: str) -> T:
+    def wait_until(self, condition: Callable[[], T | None], timeout_s: float, what: str) -> T:
         """Return the first true value; a late one fails with the logs."""
-        return wait_until(condition, timeout_s, what, self.logs)
+        found = wait_until(condition, timeout_s, what, self.logs)
+        assert found is not None
+        return found
 
     def wait_ready(self, timeout_s: float = START_S) -> None:
         """Wait until reads and writes work, caches have their lease and order logs follow."""
@@ -218,6 +221,22 @@ class RealShop:
         assert response.status_code == 200, f"{response.text}\n{self.logs()}"
         document: dict[str, Any] = response.json()
         return document
+
+    def ask(self, path: str, at: str = "frontend-1") -> Callable[[], dict[str, Any]]:
+        """Send a request that reads, to a node that may be asleep; the result waits for the answer."""
+        connection = http.client.HTTPConnection(
+            self.url(at).removeprefix("http://"), timeout=ANSWER_S
+        )
+        connection.request("GET", path)  # when this returns it waits in the node's socket
+
+        def answer() -> dict[str, Any]:
+            with closing(connection):
+                response = connection.getresponse()
+                document: dict[str, Any] = json.loads(response.read())
+                assert response.status == 200, document
+                return document
+
+        return answer
 
     def stock(self, book: int, **options: Any) -> int:
         """Return how many copies of a book are left."""
@@ -305,8 +324,8 @@ class RealShop:
         """Check that both catalogs and both order logs are the same; return the orders."""
 
         def same_digests() -> bool:
-            found = list(self.digests().values())
-            return found[0] == found[1]
+            one, other = self.digests().values()
+            return bool(one == other)
 
         self.wait_until(same_digests, 10, f"equal catalogs, not {self.digests()}")
         orders = self.listing(self.orders[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import inf
@@ -89,8 +89,8 @@ class Traffic:
 
     def decided(self) -> int:
         """Return how many writes are decided; raise what a client has failed with."""
-        if self._failures:
-            raise self._failures[0]
+        for failure in self._failures:
+            raise AssertionError(f"{failure!r}\n{self._shop.logs()}") from failure
         return len(self._writes)
 
     def tell_news(self) -> None:
@@ -155,7 +155,7 @@ class Traffic:
 
     def _send(self, write: Write, frontend: str) -> requests.Response:
         (book, amount), *more = write.lines.items()
-        options = {"key": write.key, "at": frontend, "timeout_s": PATIENCE_S}
+        options: dict[str, Any] = {"key": write.key, "at": frontend, "timeout_s": PATIENCE_S}
         if write.kind == "restock":
             return self._shop.restock(book, amount, **options)
         if write.kind == "price":
@@ -259,10 +259,12 @@ class Traffic:
 class _Sums:
     """Running sums (or maxima) of amounts over time."""
 
-    def __init__(self, amounts: list[tuple[float, int]], add: Any = None) -> None:
+    def __init__(
+        self, amounts: list[tuple[float, int]], add: Callable[[int, int], int] | None = None
+    ) -> None:
         amounts.sort()
         self._times = [moment for moment, _ in amounts]
-        self._sums = [0, *accumulate((amount for _, amount in amounts), add)]
+        self._sums: list[int] = [0, *accumulate((amount for _, amount in amounts), add)]
 
     def before(self, moment: float) -> int:
         """Return the sum of all that was before a moment."""

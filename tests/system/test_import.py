@@ -313,8 +313,9 @@ def test_an_import_that_was_killed_is_finished_by_running_it_again(
     file = generated(tmp_path / "killed.csv", prefix="KIL")
     before = shop.get("/books?limit=1").json()["total"]
     with importer(shop, file) as process:
-        begun = lambda: shop.get("/books?limit=1").json()["total"] > before  # noqa: E731
-        shop.wait_until(begun, PATIENCE_S, "the first batch")
+        shop.wait_until(
+            lambda: shop.get("/books?limit=1").json()["total"] > before, PATIENCE_S, "a batch"
+        )
         process.popen.kill()
     assert load(shop, file).code == 0
     assert shop.get("/books?limit=1").json()["total"] == before + ROWS

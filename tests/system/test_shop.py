@@ -313,7 +313,7 @@ def test_what_is_no_read_of_the_catalogue_is_not_stored(shop: RealShop) -> None:
 
 # --- refusals ---
 
-REFUSALS = [
+REFUSALS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/books?limit=0", None, 400, "invalid-request"),
     ("GET", "/books?after=nonsense", None, 400, "invalid-request"),
     ("GET", "/lookup/1?x=1", None, 400, "invalid-request"),
