@@ -45,7 +45,8 @@ class Service:
     lane_of: Callable[[str, str], str]  # (method, path) -> name of a lane
     tickers: Sequence[Ticker] = ()
     loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # each until `stop`
-    stop: Callable[[], None] = lambda: None  # end the loops, give back leases
+    leave: Callable[[], None] = lambda: None  # at the signal: give back what others wait for
+    stop: Callable[[], None] = lambda: None  # once nothing is in flight: end the loops
     close: Callable[[], None] = lambda: None  # after the last request: close files
 
 

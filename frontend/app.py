@@ -81,7 +81,7 @@ def create_app(
         lanes=LANES,
         lane_of=lane_of,
         tickers=(Ticker("lease", HEARTBEAT_S, lease.tick),),
-        stop=lease.stop,
+        leave=lease.stop,
     )
     return app
 

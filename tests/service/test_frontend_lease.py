@@ -211,7 +211,7 @@ def test_stopping_surrenders_the_session(world: World) -> None:
     """No write waits for a frontend that has stopped."""
     world.tick()
     world.get(BOOK)
-    world.service.stop()
+    world.service.leave()
     assert world.first.surrendered == ["catalog-1-1"]
     assert world.get(BOOK).headers["Cache-Status"] == "bazar; fwd=miss"
     world.tick(3)
@@ -220,7 +220,7 @@ def test_stopping_surrenders_the_session(world: World) -> None:
 
 def test_stopping_without_a_session_asks_nobody(world: World) -> None:
     """There is nothing to give back."""
-    world.service.stop()
+    world.service.leave()
     assert world.http.sent == []
 
 
@@ -228,7 +228,7 @@ def test_stopping_does_not_fail_when_the_leader_is_dead(world: World) -> None:
     """It will wait for the lease's end instead."""
     world.tick()
     world.http.nodes["catalog-1"] = dead
-    world.service.stop()
+    world.service.leave()
     assert not hits(world)
 
 
@@ -238,7 +238,7 @@ def test_a_grant_that_arrives_after_the_stop_is_given_back(world: World) -> None
     def stopped_meanwhile(request: Request) -> Response:
         world.first.over.clear()
         granted = world.first(request)
-        world.service.stop()
+        world.service.leave()
         return granted
 
     world.first.over["/sessions"] = stopped_meanwhile
