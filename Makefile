@@ -1,5 +1,6 @@
 # `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
-# Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import).
+# Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import),
+# SEEDS=number or SEED=number (simulate).
 # What is given to make reaches the services as environment: no option may have the name of a config key.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ TESTING := .venv/.testing
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run stop import test test-unit test-service test-cluster test-system check clean
+.PHONY: help install run stop import test test-unit test-service test-cluster test-system simulate mutate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,12 @@ test-unit: ## pure rules, no I/O
 test-service: ## one app, its peers pretended
 test-cluster: ## several apps in one process, simulated
 test-system: ## real processes
+
+simulate: $(TESTING) ## random schedules of the whole cluster: make simulate SEEDS=1000, or SEED=7 to replay
+	@$(BIN)/python -m tests.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+mutate: $(TESTING) ## take out each rule of the protocol, in a copy, and see the simulator go red
+	@$(BIN)/python -m tests.mutate
 
 check: $(TESTING) ## format, lint and types
 	$(BIN)/ruff format --check .
