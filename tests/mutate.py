@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -28,14 +29,18 @@ PASSED = re.compile(r"(\d+) passed")
 NAMED = ("tests/cluster/test_faults.py", "tests/cluster/test_rules.py")
 
 
-def copy_without(mutation: Mutation, folder: Path) -> None:
-    """Copy the project and take the rule out; raise ValueError when its text is not there once."""
+def copy_to(folder: Path) -> None:
+    """Copy what a run of the simulator needs."""
     for name in COPIED:
         if (ROOT / name).is_file():
             shutil.copy(ROOT / name, folder / name)
         else:
             ignore = shutil.ignore_patterns("__pycache__", ".pytest_cache")
             shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+
+
+def take_out(mutation: Mutation, folder: Path) -> None:
+    """Take a rule out of a copy; raise ValueError when its text does not stand there once."""
     path = folder / mutation.file
     text = path.read_text(encoding="utf-8")
     if text.count(mutation.old) != 1:
@@ -43,12 +48,14 @@ def copy_without(mutation: Mutation, folder: Path) -> None:
     path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
 
 
-def caught_by(mutation: Mutation, seeds: int) -> tuple[str | None, int]:
+def caught_by(mutation: Mutation | None, seeds: int) -> tuple[str | None, int]:
     """Return which check of the simulator noticed, and after how many schedules (of the named ones
-    first, then of random ones); None when none did.
+    first, then of random ones); None when none did. Without a mutation none should.
     """
     with tempfile.TemporaryDirectory(prefix="bazar-mutant-") as name:
-        copy_without(mutation, Path(name))
+        copy_to(Path(name))
+        if mutation is not None:
+            take_out(mutation, Path(name))
         named = _run(name, "pytest", "-q", "-x", "-p", "no:cacheprovider", *NAMED)
         if failed := FAILED.search(named.stdout):
             return failed[1], int((PASSED.search(named.stdout) or (0, 0))[1]) + 1
@@ -74,14 +81,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table("rule taken out", "caught by", "schedules")
-    survived = 0
     chosen = [mutation for mutation in MUTATIONS if given.only in mutation.rule]
-    for mutation in chosen:
-        check, schedules = caught_by(mutation, given.seeds)
-        survived += check is None
-        verdict = f"caught after {schedules}: {check}" if check else f"NOT CAUGHT in {schedules}"
-        print(f"{mutation.rule}: {verdict}", file=sys.stderr, flush=True)
-        table.add_row(mutation.rule, (check or "NOT CAUGHT")[:80], str(schedules))
+    survived = 0
+    if red := caught_by(None, 1)[0]:
+        print(f"{red} fails without any mutation: mend that first", file=sys.stderr)
+        return 2
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda mutation: caught_by(mutation, given.seeds), chosen)
+        for mutation, (check, schedules) in zip(chosen, found, strict=True):
+            survived += check is None
+            verdict = f"caught after {schedules}: {check}" if check else "NOT CAUGHT"
+            print(f"{mutation.rule}: {verdict}", file=sys.stderr, flush=True)
+            table.add_row(mutation.rule, (check or "NOT CAUGHT")[:80], str(schedules))
     console.print(table)
     return 1 if survived else 0
 
