@@ -97,8 +97,8 @@ def create_app(
     add_copying(app, node, snapshots)
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
-        app, LANES, lane_of, [Ticker("recovery", HEARTBEAT_S, tick)], {"writer": writer.run},
-        writer.stop, close,
+        app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
+        loops={"writer": writer.run}, stop=writer.stop, close=close,
     )  # fmt: skip
     return app
 

@@ -72,6 +72,7 @@ class Node:
         self.checked = False
         self.adopted: Entry | None = None  # found prepared by a leader; not yet committed
         self.peer_following = False
+        self.peer_joined = 0  # how often the peer has compared itself, to serve beside this node
         self.halted: str | None = None
         self.role_changed: list[Event] = []  # raised when the role changes or the node halts
         self.writing = False  # the writer task has a transaction open
@@ -127,6 +128,16 @@ class Node:
         """
         self.halted = why
         self.become(REFUSING, why)
+
+    @property
+    def standing(self) -> tuple[int, int]:
+        """Return what an acknowledgement counts in: this epoch, and the peer's present stay."""
+        return self.epoch, self.peer_joined
+
+    def let_join(self) -> None:
+        """Void what the peer has acknowledged: it serves from what its disk has now."""
+        with self.lock:
+            self.peer_joined += 1
 
     def view(self) -> View:
         """Describe this node to its peer."""

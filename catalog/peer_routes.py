@@ -70,6 +70,7 @@ def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:
 
     @app.post("/replication/digest")
     def digest() -> Response:
+        node.let_join()  # first, so that no entry commits behind the digest on an older word
         position, digest = node.digest()
         return json_answer({"position": list(position), "digest": digest})
 

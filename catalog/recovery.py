@@ -84,8 +84,9 @@ class Recovery:
         record = node.record.record
         counts = record is not None and record.counts(peer.node, peer.disk)
         node.peer_following = counts and peer.status == FOLLOWING and peer.record == record
-        # The peer came back on a new disk: make it a member by a new epoch, and go on once begun.
-        if not counts or node.record.promise.epoch > node.epoch:
+        # The peer came back on a new disk, or on a copy from before this epoch: make it a member by
+        # a new epoch, and go on once begun.
+        if not counts or peer.record != record or node.record.promise.epoch > node.epoch:
             self._meet()
 
     def _meet(self) -> None:

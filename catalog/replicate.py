@@ -46,7 +46,7 @@ class Round:
         self._entry = entry
         self._prev = prev
         self._changed = tasks.event()
-        self._acknowledged = 0  # the epoch in which the replica said that it has it durably
+        self._acknowledged = (0, 0)  # in which standing the replica said that it has it durably
         self._sent = False  # a PREPARE may have left
         self._dropped = False  # every attempt was refused at connect: nothing ever left
         self._refused = False  # the last attempt was answered, or refused, without success
@@ -81,10 +81,10 @@ class Round:
 
     @property
     def _prepared(self) -> bool:
-        """Tell whether the replica of this epoch has it; what an earlier epoch's disk said is void,
-        for that disk may have been replaced.
+        """Tell whether the replica has it; what it said in an earlier epoch, or before it compared
+        itself anew, is void: its disk may have been replaced.
         """
-        return self._acknowledged == self._node.epoch
+        return self._acknowledged == self._node.standing
 
     def _committed(self, commit: Callable[[], bool]) -> bool:
         with self._node.lock:  # so that the members cannot change between the look and the commit
@@ -113,7 +113,7 @@ class Round:
     def _push_until_prepared(self) -> None:
         try:
             while not self._over and not self._dropped and not self._prepared:
-                self._push_once(self._node.epoch)
+                self._push_once(self._node.standing)
                 self._changed.set()
                 if not self._prepared:
                     self._tasks.pause(RESEND_S)
@@ -121,10 +121,11 @@ class Round:
             self._pushing = False
             self._changed.set()
 
-    def _push_once(self, epoch: int) -> None:
+    def _push_once(self, standing: tuple[int, int]) -> None:
+        epoch, _ = standing
         try:
             self._transport.prepare(epoch, self._prev, self._entry, committed=self._prev.seq)
-            self._sent, self._acknowledged = True, epoch
+            self._sent, self._acknowledged = True, standing
         except NotSent:
             self._dropped, self._refused = not self._sent, True
         except NoAnswer:

@@ -26,7 +26,9 @@ SUMMARY = re.compile(r"^(\d+) schedules in", re.MULTILINE)
 VIOLATED = re.compile(r"^seed \d+: (.*)$", re.MULTILINE)
 FAILED = re.compile(r"^FAILED \S+::(\S+)", re.MULTILINE)
 PASSED = re.compile(r"(\d+) passed")
-NAMED = ("tests/cluster/test_faults.py", "tests/cluster/test_rules.py")
+NAMED = (
+    "tests/cluster/test_faults.py", "tests/cluster/test_rules.py", "tests/cluster/test_disk.py",
+)  # fmt: skip
 
 
 def copy_to(folder: Path) -> None:

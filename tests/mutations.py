@@ -144,8 +144,20 @@ MUTATIONS = (
     Mutation(
         "an acknowledgement counts only in the epoch it was given in",
         "catalog/replicate.py",
-        "return self._acknowledged == self._node.epoch",
-        "return self._acknowledged > 0",
+        "return self._acknowledged == self._node.standing",
+        "return self._acknowledged > (0, 0)",
+    ),
+    Mutation(
+        "what a replica acknowledged is void once it compares itself anew",
+        "catalog/node.py",
+        "            self.peer_joined += 1\n",
+        "            pass\n",
+    ),
+    Mutation(
+        "a replica whose disk is from before this epoch is made a member again",
+        "catalog/recovery.py",
+        "if not counts or peer.record != record or node.record.promise.epoch > node.epoch:",
+        "if not counts or node.record.promise.epoch > node.epoch:",
     ),
     Mutation(
         "nothing commits while a new disk is made a member",
@@ -190,5 +202,73 @@ MUTATIONS = (
         "order/sales.py",
         "        self._unknown = True\n",
         "        self._unknown = False\n",
+    ),
+    Mutation(
+        "never before its sync: every commit is synced (off)",
+        "common/database.py",
+        'self.writer.pragma("synchronous", "full")',
+        'self.writer.pragma("synchronous", "off")',
+    ),
+    Mutation(
+        "never before its sync: every commit is synced (normal)",
+        "common/database.py",
+        'self.writer.pragma("synchronous", "full")',
+        'self.writer.pragma("synchronous", "normal")',
+    ),
+    Mutation(
+        "a full disk inside a batch abandons the whole batch",
+        "catalog/batch.py",
+        "except (TypeError, ValueError, KeyError, apsw.ConstraintError) as error:",
+        "except (TypeError, ValueError, KeyError, apsw.ConstraintError, apsw.FullError) as error:",
+    ),
+    Mutation(
+        "a full disk at the commit: the entry is reapplied from its changeset",
+        "catalog/writer.py",
+        "            return False\n        return True\n",
+        "            return True\n        return True\n",
+    ),
+    Mutation(
+        "a full disk at the commit: the entry is not given up",
+        "catalog/writer.py",
+        '            log.error("cannot commit entry %d yet: %s", entry.position.seq, problem.detail)\n',
+        '            self._node.become("recovering", problem.detail)\n',
+    ),
+    Mutation(
+        "a full disk stops no sale: an order server that cannot store it still answers 201",
+        "order/sales.py",
+        "        except (Refused, NotStored, StorageBroken, apsw.Error) as error:\n",
+        "        except Refused as error:\n",
+    ),
+    Mutation(
+        "fsync error: a catalog ends and never goes on",
+        "catalog/node.py",
+        "if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):",
+        "if isinstance(error, apsw.IOError):\n"
+        '            raise Problem("storage-failed", str(error)) from error\n'
+        "        if isinstance(error, apsw.CorruptError | apsw.NotADBError):",
+    ),
+    Mutation(
+        "fsync error: an order server ends and never goes on",
+        "order/follower.py",
+        "        if self._store.broken is not None:\n            raise StorageBroken(self._store.broken)\n",
+        "",
+    ),
+    Mutation(
+        "a promise is durable before it is spoken",
+        "catalog/record.py",
+        '        self._write("UPDATE node SET promised = ?, candidate = ?", promise.epoch, promise.candidate)\n',
+        "        self.promise = promise\n",
+    ),
+    Mutation(
+        "the holder of a lease counts less than it was given",
+        "frontend/cache.py",
+        "DRIFT = 0.99 ",
+        "DRIFT = 1.0 ",
+    ),
+    Mutation(
+        "the grantor of a lease counts more than it gave",
+        "catalog/sessions.py",
+        "DRIFT = 1.01",
+        "DRIFT = 1.0",
     ),
 )

@@ -190,7 +190,7 @@ def test_a_catalog_with_an_empty_disk_is_refilled_and_not_the_other_way_round(
     assert buy(cluster, "before").status == 201
     disk = cluster.node(lost).record.disk
     cluster.kill(lost)
-    cluster.lose_disk(lost)
+    cluster.outage.lose_disk(lost)
     back(cluster, lost)
     assert cluster.node(lost).record.disk != disk
     assert left(cluster) == 3
@@ -206,12 +206,12 @@ def test_a_catalog_with_an_older_disk_is_noticed_and_refilled(build: Build, lost
     cluster = build()
     disk = cluster.node(lost).record.disk
     cluster.kill(lost)
-    cluster.keep_disk(lost)
+    cluster.outage.keep_disk(lost)
     back(cluster, lost)
     assert buy(cluster, "k").status == 201
     cluster.run_for(1.0)
     cluster.kill(lost)
-    cluster.restore_disk(lost)
+    cluster.outage.restore_disk(lost)
     back(cluster, lost)
     assert cluster.node(lost).record.disk != disk
     assert left(cluster) == 3
@@ -230,7 +230,7 @@ def test_a_replica_disk_lost_after_its_acknowledgement_does_not_count(build: Bui
     cluster.run(lambda: cluster.node("catalog-2").view().prepared is not None, 5)
     cluster.run_for(0.05)
     cluster.kill("catalog-2")
-    cluster.lose_disk("catalog-2")
+    cluster.outage.lose_disk("catalog-2")
     back(cluster, "catalog-2")
     cluster.heal()
     cluster.run_for(5.0)
@@ -252,7 +252,7 @@ def test_copies_that_differ_are_refused_loudly(build: Build) -> None:
     assert [left(cluster) for _ in range(4)] == [4, 4, 4, 4]
     assert code(buy(cluster, "k")) == "writes-unavailable"
     cluster.kill("catalog-2")
-    cluster.lose_disk("catalog-2")
+    cluster.outage.lose_disk("catalog-2")
     back(cluster, "catalog-2")
     assert buy(cluster, "k").status == 201
     same_everywhere(cluster)
@@ -263,6 +263,8 @@ def test_a_damaged_file_is_put_aside_and_refilled(build: Build) -> None:
     cluster = build()
     cluster.kill("catalog-2")
     path = cluster.folder / "catalog-2" / "catalog.db"
+    with closing(apsw.Connection(str(path))) as db:
+        assert db.execute("SELECT count(*) FROM books").get  # closing it empties the WAL
     data = bytearray(path.read_bytes())
     for at in range(4096 * 2 + 100, len(data), 1500):
         data[at] ^= 0xFF
@@ -395,7 +397,7 @@ def test_purchases_go_on_when_an_order_server_dies_and_it_catches_up(
     cluster.kill(dead)
     orders = [buy(cluster, f"k{number}", number % 2 + 1) for number in range(3)]
     assert [order.status for order in orders] == [201, 201, 201]
-    cluster.lose_disk(dead)
+    cluster.outage.lose_disk(dead)
     cluster.start(dead)
     cluster.run_for(1.0)
     for order in orders:

@@ -80,7 +80,7 @@ def test_a_session_given_back_answers_nothing_any_more(build: Build) -> None:
         9.0 if request.target == "/sessions" and sender == FRONTEND else 0.0
     )
     cluster.kill("catalog-2")
-    cluster.lose_disk("catalog-2")
+    cluster.outage.lose_disk("catalog-2")
     back(cluster, "catalog-2")
     assert buy(cluster, "k", frontend=OTHER).status == 201
     assert left(cluster) == 3
@@ -96,7 +96,7 @@ def test_nothing_commits_while_a_new_disk_becomes_a_member(build: Build) -> None
     cluster.run_for(0.05)  # the old disk's acknowledgement arrives
     cluster.network.hold_reply = held("/replication/follow", 1.45)
     cluster.kill("catalog-2")
-    cluster.lose_disk("catalog-2")
+    cluster.outage.lose_disk("catalog-2")
     cluster.run_for(0.7)
     cluster.start("catalog-2")
     cluster.run_for(4.0)

@@ -5,7 +5,6 @@ one seed.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,10 @@ from common.auth import Signer
 from common.config import Settings
 from common.peer import Peer, Request, Response
 from common.service import Service, service_of
+from tests.support.disk import Disk, Disks
+from tests.support.keeper import Keeper
 from tests.support.network import Network
+from tests.support.outage import Outage
 from tests.support.scheduler import Scheduler, SimClock, SimTasks
 
 
@@ -38,6 +40,7 @@ class MatchingRule(Rule):
 Flask.url_rule_class = MatchingRule  # of every app in a process that simulates
 
 SECRET, TOKEN = "s" * 40, "t" * 40
+TIGHT_PAGES = 8
 CREATE: dict[str, Callable[..., Any]] = {
     "frontend": frontend.app.create_app,
     "catalog": catalog.app.create_app,
@@ -63,13 +66,20 @@ class Cluster:
     seed_file: Path | None = None
     cache_capacity: int = 64
     lease_s: float = 2.0
+    drift: float = 0.0  # how far each clock's rate may be from 1
+    tight: bool = False  # tiny caches and checkpoints: SQLite writes where it seldom would
     running: dict[str, Running] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self.seed)
         self.network = Network(self.scheduler)
-        self.scheduler.failed = self._failed
         self._random = Random(self.seed)
+        self.disks = Disks(self.folder, self.seed, TIGHT_PAGES if self.tight else None)
+        self.outage = Outage(self)
+        self._keeper = Keeper(
+            self.scheduler, Random(self.seed), end=self._end, start=self._start_unless_running
+        )
+        self.scheduler.failed = self._keeper.failed
         self.clocks: dict[str, SimClock] = {}
         self.names = {
             "frontend": [f"frontend-{number + 1}" for number in range(self.frontends)],
@@ -79,7 +89,8 @@ class Cluster:
         for role in ("frontend", "catalog", "order"):
             for name in self.names[role]:
                 offset = self._random.uniform(0, 1000)
-                self.clocks[name] = SimClock(self.scheduler, offset_s=offset)
+                rate = 1.0 + self._random.uniform(-self.drift, self.drift)
+                self.clocks[name] = SimClock(self.scheduler, rate, offset)
 
     def role_of(self, name: str) -> str:
         return name.rsplit("-", 1)[0]
@@ -102,7 +113,18 @@ class Cluster:
     def start(self, *names: str) -> None:
         """Start nodes (all of them when none is named)."""
         for name in names or [name for role in self.names.values() for name in role]:
+            self._start_unless_running(name)
+
+    def _start_unless_running(self, name: str) -> None:
+        if name not in self.running:
+            self._keeper.start(name, lambda: self._start_on(self.disks.of(name), name))
+
+    def _start_on(self, disk: Disk, name: str) -> None:
+        try:
             self._start(name)
+        except BaseException:
+            with disk.dying():
+                raise
 
     def _start(self, name: str) -> None:
         owner = (name, self._random.getrandbits(32))
@@ -113,23 +135,12 @@ class Cluster:
             tasks=SimTasks(self.scheduler, owner), random=Random(self._random.getrandbits(64)),
         )  # fmt: skip
         service = service_of(app)
+        if self.tight and settings.role == "catalog":
+            app.extensions["bazar.node"].db.writer.pragma("cache_size", TIGHT_PAGES)
         self.running[name] = Running(service, owner)
         self.network.apps[name] = (owner, app)
-        for loop, run in service.loops.items():
-            self.scheduler.spawn(f"{name} {loop}", owner, run)
-        for ticker in service.tickers:
-            self.scheduler.spawn(
-                f"{name} {ticker.name}", owner, self._ticking(ticker.run, ticker.interval_s)
-            )
+        self._keeper.run(name, owner, service)
         self.scheduler.note(f"start {name}")
-
-    def _ticking(self, run: Callable[[], None], interval_s: float) -> Callable[[], None]:
-        def forever() -> None:
-            while True:
-                run()
-                self.scheduler.sleep(interval_s)
-
-        return forever
 
     def kill(self, name: str) -> None:
         """Kill -9: nothing of the process is left but its files."""
@@ -141,9 +152,16 @@ class Cluster:
             return
         self.scheduler.note(f"kill {name}")
         del self.network.apps[name]
-        running.service.close()  # first, so that nothing a dying job does can reach the disk
+        with self.disks.of(name).dying():
+            running.service.close()  # first, so that nothing a dying job does can reach the disk
         self.scheduler.kill(running.owner)
         self.network.break_connections(name)
+
+    def _end(self, owner: object) -> None:
+        """End a process if it is still the one."""
+        for name, running in list(self.running.items()):
+            if running.owner == owner:
+                self._kill(name)
 
     def start_twin(self, name: str) -> str:
         """Start a second process under a node's name and address; return the name under which the
@@ -154,23 +172,6 @@ class Cluster:
         self.running[old], self.network.apps[old] = first, self.network.apps[name]
         self._start(name)
         return old
-
-    def lose_disk(self, name: str) -> None:
-        """Replace a dead node's disk by an empty one."""
-        assert name not in self.running
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-        self.scheduler.note(f"empty the disk of {name}")
-
-    def keep_disk(self, name: str) -> None:
-        """Put a copy of a dead node's disk aside."""
-        assert name not in self.running
-        shutil.copytree(self.folder / name, self.folder / f"{name}.kept", dirs_exist_ok=True)
-
-    def restore_disk(self, name: str) -> None:
-        """Put the disk back that was kept."""
-        self.lose_disk(name)
-        shutil.copytree(self.folder / f"{name}.kept", self.folder / name)
-        self.scheduler.note(f"{name} has an older disk")
 
     def stop_for(self, name: str, seconds: float) -> None:
         """SIGSTOP for a while."""
@@ -185,9 +186,6 @@ class Cluster:
     def heal(self) -> None:
         """Mend all cuts."""
         self.network.cuts.clear()
-
-    def _failed(self, job: Any) -> None:
-        raise AssertionError(f"{job.name} failed: {job.error!r}") from job.error
 
     # --- running ---
 
@@ -249,3 +247,4 @@ class Cluster:
         """End everything."""
         for name in list(self.running):
             self.kill(name)
+        self.disks.close()

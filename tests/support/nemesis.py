@@ -12,6 +12,7 @@ from random import Random
 
 from common.peer import Request
 from tests.support.cluster import Cluster
+from tests.support.disk_nemesis import DRIFT, DiskNemesis
 from tests.support.network import Weather
 from tests.support.shop import Shop, write_seed
 
@@ -37,6 +38,7 @@ class Nemesis:
         self._acts: list[Callable[[], None]] = [
             self.crash, self.crash_at_hop, self.crash_at_hop, self.crash_both, self.lone_restarts,
             self.stop, self.cut, self.storm, self.hold, self.hold, self.lose_disk,
+            *DiskNemesis(cluster, random, self._start_dead).acts,
         ]  # fmt: skip
 
     def torment(self, rounds: int) -> None:
@@ -50,6 +52,7 @@ class Nemesis:
     def mend(self) -> None:
         """Heal the network and start whatever is dead."""
         self._cluster.heal()
+        self._cluster.outage.mend()
         self._calm()
         self._start_dead()
 
@@ -174,7 +177,7 @@ class Nemesis:
             return
         name = self._random.choice([*self._cluster.names["catalog"], *self._cluster.names["order"]])
         self._cluster.kill(name)
-        self._cluster.lose_disk(name)
+        self._cluster.outage.lose_disk(name)
         self._pause(0.0, 1.0)
         self._cluster.start(name)
         self._cluster.scheduler.sleep(3.0)
@@ -199,7 +202,10 @@ def run_schedule(
 ) -> Run:
     """Run one seeded schedule and check it; the failure carries the seed and what happened."""
     random = Random(seed)
-    cluster = Cluster(folder, seed, frontends=frontends, seed_file=write_seed(folder))
+    cluster = Cluster(
+        folder, seed, frontends=frontends, seed_file=write_seed(folder),
+        drift=DRIFT, tight=seed % 3 == 0,
+    )  # fmt: skip
     shop = Shop(cluster, random)
     try:
         cluster.start()

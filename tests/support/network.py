@@ -40,6 +40,7 @@ class Network:
     )  # name -> (incarnation, WSGI app)
     cuts: set[tuple[str, str]] = field(default_factory=set)  # (from, to) that lose everything
     in_flight: list[tuple[str, Callable[[Response | None], None]]] = field(default_factory=list)
+    mute: set[object] = field(default_factory=set)  # incarnations that are dead and not yet gone
     watch: Callable[[str, Request], None] = lambda sender, request: None
     hold: Callable[[str, Request], float] = lambda sender, request: (
         0.0
@@ -113,6 +114,8 @@ class Network:
 
         def serve() -> None:
             response = call_wsgi(app, request)
+            if incarnation in self.mute:
+                return
             back = (request.to, sender) in self.cuts or self._chance(self.weather.reply_lost)
             if not back:
                 delay = self._delay() + self.hold_reply(sender, request)
@@ -130,6 +133,8 @@ class Port:
     incarnation: object
 
     def send(self, request: Request) -> Response:
+        if self.incarnation in self.network.mute:
+            self.network.scheduler.sleep(None)
         return self.network.send(self.sender, request)
 
 

@@ -196,8 +196,9 @@ class Traffic:
         self.decided()
         self._check_orders(self._shop.check_copies())
         self._check_books()
-        for book, reads in self._reads.items():
-            self._check_reads(book, reads)
+        for book, start in self._start.items():
+            before = (start["price_cents"], start["quantity"])
+            check_reads(before, self._reads[book], self._writes, book)
         for write in Random(self._seed).sample(self._writes, min(30, len(self._writes))):
             if write.answer is not None:
                 assert self._ask(write, Random(0)) == write.answer, f"another answer to {write}"
@@ -227,33 +228,33 @@ class Traffic:
                 seen = answer.json()
                 assert (seen["quantity"], seen["price_cents"]) == (left, price), (book, catalog)
 
-    def _check_reads(self, book: int, reads: Sequence[Read]) -> None:
-        """No read is older than what was answered before it began, nor newer than what was
-        asked.
-        """
-        done = [write for write in self._writes if write.done and book in write.lines]
-        prices = [write for write in done if write.kind == "price"]
-        least = _Sums([(w.returned, w.lines[book]) for w in prices], max)
-        most = _Sums([(w.called, w.lines[book]) for w in prices], max)
-        seen = _Sums([(read.returned, read.price) for read in reads], max)
-        received = [w for w in done if w.kind == "restock"]
-        sold = [w for w in done if w.kind == "sell"]
-        start = self._start[book]
-        in_surely = _Sums([(w.returned, w.lines[book]) for w in received])
-        in_maybe = _Sums([(w.called, w.lines[book]) for w in received])
-        out_surely = _Sums([(w.returned, w.lines[book]) for w in sold])
-        out_maybe = _Sums([(w.called, w.lines[book]) for w in sold])
-        for read in reads:
-            low = max(start["price_cents"], least.before(read.called), seen.before(read.called))
-            high = max(start["price_cents"], most.before(read.returned))
-            assert low <= read.price <= high, f"book {book}: {read}, but {low} <= price <= {high}"
-            low = (
-                start["quantity"] + in_surely.before(read.called) - out_maybe.before(read.returned)
-            )
-            high = (
-                start["quantity"] + in_maybe.before(read.returned) - out_surely.before(read.called)
-            )
-            assert low <= read.quantity <= high, f"book {book}: {read}, but {low} .. {high} copies"
+
+def check_reads(
+    start: tuple[int, int], reads: Sequence[Read], writes: Sequence[Write], book: int
+) -> None:
+    """Raise unless no read of a book is older than what was answered before it began, nor newer
+    than what had been asked for when it ended.
+
+    `start` is (price, quantity). Prices only rise, so each is known by its amount; quantities are
+    bounded by what had surely and what may have come and gone.
+    """
+    done = [write for write in writes if write.done and book in write.lines]
+
+    def amounts(kind: str, end: str) -> list[tuple[float, int]]:
+        return [(getattr(w, end), w.lines[book]) for w in done if w.kind == kind]
+
+    told = _Sums([*amounts("price", "returned"), *((r.returned, r.price) for r in reads)], max)
+    asked = _Sums(amounts("price", "called"), max)
+    came, may_have_come = (_Sums(amounts("restock", end)) for end in ("returned", "called"))
+    went, may_have_gone = (_Sums(amounts("sell", end)) for end in ("returned", "called"))
+    price, quantity = start
+    for read in reads:
+        low = max(price, told.before(read.called))
+        high = max(price, asked.before(read.returned))
+        assert low <= read.price <= high, f"book {book}: {read}, but {low} <= price <= {high}"
+        low = quantity + came.before(read.called) - may_have_gone.before(read.returned)
+        high = quantity + may_have_come.before(read.returned) - went.before(read.called)
+        assert low <= read.quantity <= high, f"book {book}: {read}, but {low} .. {high} copies"
 
 
 class _Sums:

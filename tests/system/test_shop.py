@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.auth import Signer
 from common.errors import Problem
 from common.peer import Response
 from tests.support.processes import ROOT
@@ -386,6 +387,28 @@ def test_a_bad_key_is_refused_before_anything_is_sold(shop: RealShop, key: str |
     assert shop.stock(book) == 1
 
 
+INNER = [
+    ("catalog-1", "GET", "/books/1"), ("catalog-1", "POST", "/operations"),
+    ("catalog-1", "POST", "/sessions"), ("catalog-1", "POST", "/replication/state"),
+    ("catalog-2", "GET", "/ledger"), ("catalog-2", "GET", "/replication/entries"),
+    ("order-1", "POST", "/sales"), ("order-1", "GET", "/orders"), ("order-2", "GET", "/status"),
+    ("frontend-1", "POST", "/internal/invalidate"), ("frontend-1", "GET", "/status"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("node", "method", "path"), INNER)
+def test_inner_calls_need_a_signature_made_for_that_node(
+    shop: RealShop, node: str, method: str, path: str
+) -> None:
+    """None is not enough, nor is the operator's token, nor one made for another node."""
+    signed_for_another = Signer("tester", shop.settings.cluster_secret).headers(
+        "somebody", method, path, "", b"{}"
+    )
+    for headers in ({}, signed_for_another):
+        answer = shop.call(method, path, b"{}", at=node, headers=headers, operator=True)
+        assert (answer.status_code, code(answer)) == (401, "unauthorized")
+
+
 # --- hostile requests ---
 
 
@@ -609,9 +632,13 @@ def test_no_request_at_all_is_an_internal_error(
 
 
 def test_after_all_this_every_node_lives_and_nothing_was_unforeseen(shop: RealShop) -> None:
-    """Last in this file: no node has died, no log holds a traceback, the copies are equal."""
+    """Last in this file: no node has died, no log holds a traceback or a secret, the copies are
+    equal.
+    """
     assert shop.alive() == shop.names
     for name in shop.names:
         assert "Traceback" not in shop.processes[name].logs(), name
         assert "unexpected error" not in shop.processes[name].logs(), name
+        assert shop.settings.admin_token not in shop.processes[name].logs(), name
+        assert shop.settings.cluster_secret not in shop.processes[name].logs(), name
     shop.check_copies()
