@@ -1,6 +1,6 @@
 # `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
 # Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import),
-# SEEDS=number or SEED=number (simulate).
+# SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder (chaos).
 # What is given to make reaches the services as environment: no option may have the name of a config key.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ TESTING := .venv/.testing
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run stop import test test-unit test-service test-cluster test-system simulate mutate check clean
+.PHONY: help install run stop import test test-unit test-service test-cluster test-system simulate mutate chaos check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ simulate: $(TESTING) ## random schedules of the whole cluster: make simulate SEE
 
 mutate: $(TESTING) ## take out each rule of the protocol, in a copy, and see the simulator go red
 	@$(BIN)/python -m tests.mutate
+
+chaos: $(TESTING) ## break real processes for a while, as root: make chaos SECONDS=60 [SEED=..] [REPORT=folder]
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 check: $(TESTING) ## format, lint and types
 	$(BIN)/ruff format --check .

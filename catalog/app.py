@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import apsw
 from flask import Flask
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -60,10 +61,7 @@ def create_app(
     """Build one catalog node; raise `StartRefused` when its disk cannot be used."""
     first = next(iter(settings.catalogs))
     other = next(name for name in settings.catalogs if name != settings.node)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    node = Node(
-        settings.node, other, settings.data_dir, settings.cache_lease_s, clock=clock, random=random
-    )
+    node = _open_node(settings, other, clock, random)
     seed = _read_seed(settings) if node.end().seq == 0 else []
     signer = Signer(settings.node, settings.cluster_secret)
 
@@ -101,6 +99,15 @@ def create_app(
         loops={"writer": writer.run}, stop=writer.stop, close=close,
     )  # fmt: skip
     return app
+
+
+def _open_node(settings: Settings, peer: str, clock: Clock, random: Random) -> Node:
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Node(settings.node, peer, folder, settings.cache_lease_s, clock=clock, random=random)
+    except (apsw.Error, OSError) as error:  # no room, above all
+        raise StartRefused(f"{folder} cannot be used: {error}") from error
 
 
 def _read_seed(settings: Settings) -> list[bookfile.Book]:

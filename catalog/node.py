@@ -155,7 +155,7 @@ class Node:
         """Run a change in one transaction on the writer's connection; the caller holds `lock` and
         does not lead.
         """
-        with guard(self), self.db.writer as db:
+        with guard(self), self.db.write() as db:
             change(db)
 
     # --- reads ---

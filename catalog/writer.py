@@ -200,7 +200,7 @@ class Writer:
                 if db.in_transaction:
                     db.execute("COMMIT")
                     return True
-                with db:
+                with self._node.db.write():
                     if not entry.follows(store.end(db)):
                         raise store.ChangesetConflict(f"entry {entry.position.seq} does not follow")
                     store.apply(db, entry)

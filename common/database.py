@@ -79,9 +79,9 @@ class Database:
         if found == 0 and self.writer.execute("SELECT count(*) FROM sqlite_schema").get:
             raise Corrupt(f"{self.path}: it has tables, but no schema version")
         if found == 0:
-            with self.writer:
-                self.writer.execute(schema)
-                self.writer.pragma("user_version", version)
+            with self.write() as db:
+                db.execute(schema)
+                db.pragma("user_version", version)
         elif found != version:
             raise OtherVersion(
                 f"{self.path} has schema version {found}, this program {version}: run the program"
@@ -108,6 +108,21 @@ class Database:
                 connection.execute("ROLLBACK")
             with self._lock:
                 self._idle.append(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[apsw.Connection]:
+        """Yield the writer inside one transaction, for its owner: all of it happens, or nothing.
+
+        apsw's own `with connection` will not do: on a full disk SQLite has rolled back already, and
+        then that fails with an error that hides why.
+        """
+        self.writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.writer
+            self.writer.execute("COMMIT")
+        finally:
+            if self.writer.in_transaction:
+                self.writer.execute("ROLLBACK")
 
     def copy_to(self, path: Path) -> None:
         """Write what is committed now into a new file, in one step."""

@@ -249,9 +249,9 @@ MUTATIONS = (
     ),
     Mutation(
         "fsync error: an order server ends and never goes on",
-        "order/follower.py",
-        "        if self._store.broken is not None:\n            raise StorageBroken(self._store.broken)\n",
-        "",
+        "order/store.py",
+        "except (apsw.FullError, apsw.BusyError) as error:",
+        "except (apsw.FullError, apsw.BusyError, apsw.IOError) as error:",
     ),
     Mutation(
         "a promise is durable before it is spoken",

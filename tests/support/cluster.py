@@ -77,8 +77,9 @@ class Cluster:
         self.disks = Disks(self.folder, self.seed, TIGHT_PAGES if self.tight else None)
         self.outage = Outage(self)
         self._keeper = Keeper(
-            self.scheduler, Random(self.seed), end=self._end, start=self._start_unless_running
-        )
+            self.scheduler, Random(self.seed), dying=self.network.mute, end=self._end,
+            start=self._start_unless_running,
+        )  # fmt: skip
         self.scheduler.failed = self._keeper.failed
         self.clocks: dict[str, SimClock] = {}
         self.names = {

@@ -223,7 +223,7 @@ class RealShop:
         return document
 
     def ask(self, path: str, at: str = "frontend-1") -> Callable[[], dict[str, Any]]:
-        """Send a request that reads, to a node that may be asleep; the result waits for the answer."""
+        """Send a read to a node that may be asleep; the result waits for its answer."""
         connection = http.client.HTTPConnection(
             self.url(at).removeprefix("http://"), timeout=ANSWER_S
         )

@@ -269,7 +269,8 @@ def test_all_nodes_killed_at_once_lose_nothing(shop: RealShop) -> None:
 
 
 def test_a_clean_end_hands_back_its_lease(shop: RealShop) -> None:
-    """SIGTERM of a frontend: exit code 0, and no write waits for it; then all others end as well."""
+    """SIGTERM of a frontend: exit code 0, and no write waits for it; then all others end, too."""
+
     def sessions() -> float:
         return shop.metric("bazar_catalog_sessions", at="catalog-1")
 

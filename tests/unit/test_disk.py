@@ -102,6 +102,17 @@ def test_a_full_disk_takes_nothing_until_it_has_room(disk: Disk) -> None:
         assert words(database) == ["kept"]
 
 
+def test_a_full_disk_before_the_commit_says_so(disk: Disk) -> None:
+    """SQLite rolls back by itself there; what the writer is told is why."""
+    with closing(opened(disk)) as database:
+        database.writer.pragma("cache_size", 1)
+        disk.fill()
+        with pytest.raises(apsw.FullError), database.write() as db:
+            db.executemany(ADD, [("x" * 3000,) for _ in range(50)])
+        disk.free()
+        assert words(database) == []
+
+
 def test_a_disk_is_full_from_a_named_write_on(disk: Disk) -> None:
     """Three writes make a transaction of one page: the third one is refused."""
     with closing(opened(disk)) as database:
