@@ -201,6 +201,8 @@ class Writer:
                     db.execute("COMMIT")
                     return True
                 with self._node.db.write():
+                    if store.end(db) == entry.position:
+                        return True  # the COMMIT reported what failed after it: a checkpoint
                     if not entry.follows(store.end(db)):
                         raise store.ChangesetConflict(f"entry {entry.position.seq} does not follow")
                     store.apply(db, entry)

@@ -113,7 +113,8 @@ class Store:
                 for order in page.orders:
                     _put(db, order)
                 moved = max(page.last - place.number, 0)
-                db.execute("UPDATE cursor SET number = number + ? WHERE ? > 0", (moved, moved))
+                # Not `number + moved`: a COMMIT that reported an error may have moved it already.
+                db.execute("UPDATE cursor SET number = ?", (place.number + moved,))
             self._place = Place(place.cluster, place.number + moved)
         return moved
 

@@ -147,6 +147,30 @@ def test_a_replica_without_room_to_apply_catches_up(build: Build) -> None:
     sold_once(cluster, "k")
 
 
+def listed(cluster: Cluster, order: str) -> int:
+    """Return how many orders an order server lists."""
+    call = cluster.peer(order).call
+    return len(cluster.do(lambda: call("GET", "/orders", timeout_s=2)).json()["items"])
+
+
+@pytest.mark.parametrize("name", [*CATALOGS, *ORDERS])
+def test_a_checkpoint_without_room_does_not_undo_the_commit_before_it(
+    build: Build, name: str
+) -> None:
+    """The error comes with the COMMIT, and the transaction is in the file all the same."""
+    cluster = build(tight=True)
+    role = name.split("-")[0]
+    for number in range(8):
+        cluster.outage.fill(name, f"{role}{'s' if role == 'order' else ''}.db", nth=1)
+        assert buy(cluster, f"k{number}", number % 2 + 1).status == 201
+        cluster.run_for(0.5)
+        cluster.outage.mend()
+        cluster.run_for(0.5)
+    assert [left(cluster, book) for book in (1, 2)] == [0, 0]
+    assert [listed(cluster, order) for order in ORDERS] == [8, 8]
+    same_everywhere(cluster)
+
+
 def test_order_servers_without_room_still_sell_and_catch_up(build: Build) -> None:
     """The ledger has the order; a server that cannot follow says `unavailable`, never 404."""
     cluster = build()

@@ -16,6 +16,7 @@ from tests.support.chaos_shop import CATALOGS, FRONTENDS, NODES, ORDERS, ChaosSh
 LINKS = [
     *((f, c) for f in FRONTENDS for c in CATALOGS), *((f, o) for f in FRONTENDS for o in ORDERS),
     *((o, c) for o in ORDERS for c in CATALOGS), CATALOGS, CATALOGS, CATALOGS,
+    *((f, CATALOGS[0]) for f in FRONTENDS for _ in range(2)),
 ]  # fmt: skip
 CLOCK_HOLD_S = 1.0  # libfaketime looks into its file that often
 JUMPS_S = (1, 30, 3_600, 86_400, 400 * 86_400)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.checker import Operation
 
-READS = ("look", "browse", "order")
+READS = ("look", "stare", "browse", "order")
 WRITES = ("sell", "basket", "restock", "price")
 ANSWERED = frozenset({"ok", "hit", "sold-out"})
 REFUSALS = frozenset({"writes-unavailable", "rate-limited"})  # nothing came of it

@@ -15,21 +15,24 @@ from typing import Any, Self
 
 import requests
 
-from tests.support.chaos_history import ANSWERED, OPEN, READS, REFUSALS, Call, History, Write
+from tests.support.chaos_history import ANSWERED, OPEN, REFUSALS, Call, History, Write
 from tests.support.chaos_shop import FRONTENDS, ChaosShop
 from tests.support.checker import Operation
 from tests.support.real import SEED_HEADER, code
 
 TOPICS, BOOKS, HOT = ("Sea", "Sky", "Land", "Fire"), 24, 4
 STOCK, PRICE = 60, 500
-READERS, WRITERS = 4, 6  # apart, so that writes that wait do not keep reads from being asked
+# Apart, so that writes that wait do not keep reads from being asked.
+FANS, READERS, WRITERS = 3, 3, 6
 PAUSE_S = (0.03, 0.17)
 RETRY_S = (0.05, 0.4)
-PATIENCE_S, READ_PATIENCE_S = 2.0, 1.0
+PATIENCE_S = 2.0
+PATIENCE_S_OF = {"look": 1.0, "browse": 1.0, "order": 1.0, "stare": 3.0}
 AWAY_S = 1.5  # so long most clients leave a frontend alone that did not answer
-ADVENTUROUS = 0.15
+ADVENTUROUS = 0.1
 GIVES_UP = 0.3
 DECIDED_WITHIN_S = 60.0
+FOLLOWING = {"stare": 1}  # a few hot books, at sleeping frontends, too
 READING = {"look": 40, "browse": 7, "order": 7}
 WRITING = {"sell": 22, "basket": 6, "restock": 7, "price": 6, "again": 3, "look": 4}
 
@@ -77,7 +80,8 @@ class Load:
 
     def _client(self, random: Random, by: str, kinds: Mapping[str, int]) -> None:
         acts: dict[str, Callable[[Random, str], None]] = {
-            "look": self._look, "browse": self._browse, "order": self._order, "again": self._again,
+            "look": self._look, "stare": self._stare, "browse": self._browse, "order": self._order,
+            "again": self._again,
         }  # fmt: skip
         while not self._stopping.is_set():
             (kind,) = random.choices(list(kinds), list(kinds.values()))
@@ -96,7 +100,7 @@ class Load:
         """Make a call and note it; return how it ended, and its answer if there was one."""
         called, response, why = monotonic(), None, ""
         try:
-            patience_s = READ_PATIENCE_S if kind in READS else PATIENCE_S
+            patience_s = PATIENCE_S_OF.get(kind, PATIENCE_S)
             response = self._shop.call(at=frontend, timeout_s=patience_s, **asked)
             hit = "hit" in response.headers.get("Cache-Status", "")
             answer = ("hit" if hit else "ok") if response.ok else code(response)
@@ -122,10 +126,14 @@ class Load:
     def _look(self, random: Random, by: str) -> None:
         self.look(_some_book(random), self._frontend(random), by)
 
-    def look(self, book: int, frontend: str, by: str) -> None:
+    def _stare(self, random: Random, by: str) -> None:
+        """Look at a hot book, also at a frontend that does not answer: it may wake up."""
+        self.look(random.randint(1, HOT), random.choice(FRONTENDS), by, "stare")
+
+    def look(self, book: int, frontend: str, by: str, kind: str = "look") -> None:
         """Look a book up."""
         called = monotonic()
-        seen = self._read("look", frontend, f"/lookup/{book}")
+        seen = self._read(kind, frontend, f"/lookup/{book}")
         if seen is not None:
             state, by = (seen["quantity"], seen["price_cents"]), f"{by} {frontend}"
             operation = Operation("read", 0, called, state, monotonic(), by)
@@ -201,6 +209,7 @@ class Load:
 
 def _clients() -> Iterator[tuple[str, Mapping[str, int]]]:
     """Yield each client's name and what it does how often."""
+    yield from ((f"fan-{number}", FOLLOWING) for number in range(FANS))
     yield from ((f"reader-{number}", READING) for number in range(READERS))
     yield from ((f"writer-{number}", WRITING) for number in range(WRITERS))
 

@@ -11,7 +11,10 @@ from random import Random
 
 from tests.support.cluster import Cluster
 
-FILES = ("", "catalog.db-wal", "catalog.db-wal", "catalog.db", "node.db-wal", "orders.db-wal")
+FILES = {
+    "catalog": ("", "catalog.db-wal", "catalog.db-wal", "catalog.db", "node.db-wal"),
+    "order": ("", "orders.db-wal"),
+}
 DRIFT = 0.009  # the protocol allows 1 % on either side
 WALL_JUMP_S = 86_400.0
 SETTLE_S = 20.0
@@ -36,6 +39,9 @@ class DiskNemesis:
         names = self._cluster.names
         return self._random.choice([*names["catalog"] * 3, *names["order"]])
 
+    def _file(self, name: str) -> str:
+        return self._random.choice(FILES[self._cluster.role_of(name)])
+
     def power_loss(self) -> None:
         """Cut the power of one node, of both catalogs, or of the whole house."""
         names = self._cluster.names
@@ -51,10 +57,8 @@ class DiskNemesis:
         sync.
         """
         what, power = self._random.choice(("write", "sync", "sync")), self._random.random() < 0.6
-        nth = self._random.randint(1, 12 if what == "write" else 4)
-        self._cluster.outage.crash_at(
-            self._one(), what, self._random.choice(FILES), nth, power=power
-        )
+        name, nth = self._one(), self._random.randint(1, 8 if what == "write" else 3)
+        self._cluster.outage.crash_at(name, what, self._file(name), nth, power=power)
         self._pause(0.3, 2.0)
         self._cluster.outage.mend()
         self._pause(0.0, 1.0)
@@ -63,15 +67,15 @@ class DiskNemesis:
     def disk_full(self) -> None:
         """Fill a disk, at once or in the middle of a transaction, and free it again."""
         name, nth = self._one(), self._random.choice((0, 0, 1, 2, 3, 5, 8))
-        self._cluster.outage.fill(name, self._random.choice(FILES) if nth else "", nth)
+        self._cluster.outage.fill(name, self._file(name) if nth else "", nth)
         self._pause(0.2, 3.0)
         self._cluster.outage.free(name)
         self._cluster.outage.mend()
 
     def sync_error(self) -> None:
         """Fail a sync; sometimes the power goes a moment later."""
-        name, file = self._one(), self._random.choice(FILES)
-        self._cluster.outage.break_sync(name, file, self._random.randint(1, 3))
+        name = self._one()
+        self._cluster.outage.break_sync(name, self._file(name), self._random.randint(1, 2))
         self._pause(0.3, 2.0)
         self._cluster.outage.mend()
         if self._random.random() < 0.3:

@@ -11,6 +11,8 @@ import apsw
 import pytest
 
 from common.database import Database
+from order.model import Order, Page
+from order.store import NotStored, Store, open_database
 from tests.support.disk import Disk, Disks
 from tests.support.platter import Stored
 
@@ -111,6 +113,23 @@ def test_a_full_disk_before_the_commit_says_so(disk: Disk) -> None:
             db.executemany(ADD, [("x" * 3000,) for _ in range(50)])
         disk.free()
         assert words(database) == []
+
+
+def test_the_cursor_moves_once_over_a_row_whose_commit_reported_an_error(tmp_path: Path) -> None:
+    """The transaction is in the file, the checkpoint behind it found no room; the page comes
+    again.
+    """
+    disks = Disks(tmp_path, seed=1, checkpoint_pages=1)
+    store = Store(open_database(tmp_path / "order-1" / "orders.db"))
+    page = Page("cluster", since=0, end=1, orders=(Order("id", 1, "{}"),))
+    disks.of("order-1").fill_at("orders.db")
+    with pytest.raises(NotStored):
+        store.follow(page)
+    disks.mend()
+    store.follow(page)
+    assert store.listing(0, 10) == ([Order("id", 1, "{}")], 1)
+    store.close()
+    disks.close()
 
 
 def test_a_disk_is_full_from_a_named_write_on(disk: Disk) -> None:
