@@ -72,7 +72,9 @@ class Group:
                     raise
                 tried.append(f"{name} answered {problem.code}")
                 if problem.code == "dirty":
-                    waiting, sent_on = deque([self._leader(name, problem, sent_on)]), True
+                    # Then the same node once more: it is clean again as soon as it hears of the
+                    # commit, which matters when the leader is slow or has just died.
+                    waiting, sent_on = deque([self._leader(name, problem, sent_on), name]), True
         tried.extend(f"no time was left to ask {name}" for name in waiting)
         raise Problem("unavailable", "nobody could answer: " + "; ".join(tried))
 

@@ -24,13 +24,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.support.auditor import Auditor
+from tests.support.chaos_clocks import sweep_clocks
 from tests.support.chaos_disks import sweep_disks
 from tests.support.chaos_history import READS, WRITES, History
 from tests.support.chaos_nemesis import Nemesis
 from tests.support.chaos_network import PREFIX, Network, NetworkFailed, sweep_namespaces
 from tests.support.chaos_report import Outcome, document, headline, write
 from tests.support.chaos_run import run
-from tests.support.chaos_shop import AUDITOR, NODES, disks_of, sweep_clocks
+from tests.support.chaos_shop import AUDITOR, NODES, disks_of
 from tests.support.processes import ROOT
 
 LOCK = Path(tempfile.gettempdir()) / f"{PREFIX}lock"

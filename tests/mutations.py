@@ -228,6 +228,18 @@ MUTATIONS = (
         "            return True\n        return True\n",
     ),
     Mutation(
+        "an error of the commit does not prove that nothing was committed (catalog)",
+        "catalog/writer.py",
+        "if store.end(db) == entry.position:",
+        "if False:",
+    ),
+    Mutation(
+        "a disk without room says so, whoever has rolled back",
+        "common/database.py",
+        "            if self.writer.in_transaction:\n                self.writer.execute",
+        "            if True:\n                self.writer.execute",
+    ),
+    Mutation(
         "a full disk at the commit: the entry is not given up",
         "catalog/writer.py",
         '            log.error("cannot commit entry %d yet: %s", entry.position.seq, problem.detail)\n',

@@ -277,6 +277,18 @@ def test_dirty_from_the_leader_itself_is_unavailable(world: World) -> None:
         assert len(world.http.asked("/books/1")) == before + asked
 
 
+def test_a_key_that_was_dirty_a_moment_ago_is_read_though_the_leader_is_silent(
+    world: World,
+) -> None:
+    """The replica had not heard of the commit yet; by the time the leader has failed it has."""
+    said_dirty = refusal("dirty", leader="catalog-1")
+    world.get("/lookup/2")  # so that it is the replica's turn
+    world.first.over["/books/1"] = world.silent()
+    world.second.over["/books/1"] = in_turn(said_dirty, FakeCatalog("catalog-2"))
+    assert world.get(BOOK).headers["X-Served-By"] == "catalog-2"
+    assert world.http.asked("/books/1") == ["catalog-2", "catalog-1", "catalog-2"]
+
+
 def test_a_slow_leader_is_asked_again_when_only_it_can_say(world: World) -> None:
     """Its first attempt timed out, the replica says dirty: the leader, in what time is left."""
     world.first.over["/books/1"] = in_turn(world.silent(), FakeCatalog("catalog-1"))

@@ -153,7 +153,7 @@ def _jump(world: World, random: Random) -> Plan:
     seconds = random.choice(JUMPS_S) * random.choice((-1, 1))
     return Plan(
         "wall clock jump", (node,), CLOCK_HOLD_S,
-        lambda: world.shop.shift_clock(node, seconds), lambda: None,
+        lambda: world.shop.clocks.shift(node, seconds), lambda: None,
     )  # fmt: skip
 
 
@@ -165,6 +165,8 @@ KINDS: dict[Callable[[World, Random], Plan], int] = {
 
 def draw(world: World, random: Random) -> Plan:
     """Return the next fault."""
-    kinds = {kind: weight for kind, weight in KINDS.items() if world.shop.clocks or kind != _jump}
+    kinds = {
+        kind: weight for kind, weight in KINDS.items() if world.shop.clocks_shift or kind != _jump
+    }
     (kind,) = random.choices(list(kinds), list(kinds.values()))
     return kind(world, random)

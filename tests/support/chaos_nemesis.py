@@ -56,9 +56,11 @@ class Nemesis:
         began = monotonic()
         while monotonic() < until:
             for _ in range(self._random.choice(BURSTS)):
-                self._break_and_heal(self._draw())
+                if monotonic() < until:
+                    self._break_and_heal(self._draw())
             calm_s = self._random.uniform(*CALM_S)
-            self._wait(lambda: self._is_back() or self._is_late(began), RECOVERY_WAIT_S)
+            patience_s = min(RECOVERY_WAIT_S, until - monotonic())
+            self._wait(lambda: self._is_back() or self._is_late(began), patience_s)
             if not self._is_late(began):
                 self.calm(calm_s)
 

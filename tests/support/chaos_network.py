@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from tests.support.chaos_clocks import forget_clock_of
+
 PREFIX = "bazar-chaos-"
 HUB = f"{PREFIX}hub"
 NAMESPACES = Path("/run/netns")
@@ -156,3 +158,4 @@ def _end(pid: int) -> None:
     if pid != os.getpid():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        forget_clock_of(pid)

@@ -43,7 +43,7 @@ def run(
     """Run the shop under load and faults, settle, and check everything."""
     history = History()
     shop = ChaosShop(folder, network, seed=seed_csv(), lease_s=LEASE_S)
-    outcome = Outcome(seed, LEASE_S, monotonic(), monotonic(), history, clocks=shop.clocks)
+    outcome = Outcome(seed, LEASE_S, monotonic(), monotonic(), history, clocks=shop.clocks_shift)
     settings = shop.settings
     auditor = Auditor(
         AUDITOR, network.address(AUDITOR), PORT, settings.catalogs, settings.cluster_secret,

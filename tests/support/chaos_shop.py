@@ -10,11 +10,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import load_cluster
+from tests.support.chaos_clocks import Clocks, forget_clock_of
 from tests.support.chaos_disks import Disks
 from tests.support.chaos_launch import faketime_library
 from tests.support.chaos_network import NAMESPACES, Network, namespace_of
@@ -25,7 +25,6 @@ FRONTENDS, CATALOGS = ("frontend-1", "frontend-2"), ("catalog-1", "catalog-2")
 ORDERS, AUDITOR = ("order-1", "order-2"), "auditor"
 NODES = (*CATALOGS, *ORDERS, *FRONTENDS)
 LAUNCH = Path(__file__).with_name("chaos_launch.py")
-PIDS = "pids"
 KEEPER_S = 1.0  # how long a node that ended by itself stays down
 DISK_ERRORS_S = 8.0  # so long after its disk was full a node may still end because of that
 
@@ -48,29 +47,26 @@ class ChaosShop(RealShop):
         self.network = network
         self.config.write_text(_cluster_env(folder, network, lease_s), "utf-8")
         self.settings = load_cluster(self.config)
-        self.clocks = faketime_library() is not None
+        self.clocks = Clocks(folder)
+        self.clocks_shift = faketime_library() is not None
         self.self_ends: list[SelfEnd] = []
         self.signals: Counter[str] = Counter()
         self._down: set[str] = set()  # meant to be
         self._dead_since: dict[str, float] = {}
         self._disk_hurt_until: dict[str, float] = {}
-        self._pids = folder / PIDS
 
     # --- processes ---
 
     def start(self, *names: str) -> None:
         """Start nodes, each where it lives."""
         for name in names:
-            clock = self._clock_file(name)
-            if not clock.exists():
-                clock.write_text("+0\n", "utf-8")
+            clock = self.clocks.file(name)
             where = str(NAMESPACES / namespace_of(name))
             arguments = ["-E", "-S", str(LAUNCH), where, str(os.getpid()), str(clock)]
             node = [sys.executable, "-m", self.role(name), "--node", name]
             arguments += [*node, "--config", str(self.config)]
             self.processes[name] = Process(arguments, self.folder / f"{name}.log")
-            with self._pids.open("a") as pids:
-                pids.write(f"{self.processes[name].popen.pid}\n")
+            self.clocks.started(self.processes[name].popen.pid)
             self._down.discard(name)
             self._dead_since.pop(name, None)
 
@@ -128,32 +124,6 @@ class ChaosShop(RealShop):
         super().close()
         for process in self.processes.values():
             forget_clock_of(process.popen.pid)
-
-    # --- clocks ---
-
-    def shift_clock(self, name: str, seconds: int) -> None:
-        """Have a node's wall clock jump, within a second, to so much ahead of the machine's."""
-        file = self._clock_file(name)
-        fresh = file.with_suffix(".new")
-        fresh.write_text(f"{seconds:+d}\n", "utf-8")
-        fresh.replace(file)
-
-    def _clock_file(self, name: str) -> Path:
-        return self.folder / f"{name}.clock"
-
-
-def forget_clock_of(pid: int) -> None:
-    """Remove what libfaketime leaves behind for a process that was killed."""
-    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-        (Path("/dev/shm") / name).unlink(missing_ok=True)
-
-
-def sweep_clocks(folders: Iterable[Path]) -> None:
-    """Remove the same for the processes of runs that were killed."""
-    for folder in folders:
-        pids = folder / PIDS
-        for pid in pids.read_text("utf-8").split() if pids.exists() else ():
-            forget_clock_of(int(pid))
 
 
 def disks_of(folder: Path, seconds: float) -> Disks:
