@@ -1,0 +1,101 @@
+"""A short chaos run, and that nothing is left of one, however it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos_disks import MOUNTS
+from tests.support.chaos_network import NAMESPACES, PREFIX
+from tests.support.processes import ROOT
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None,
+    reason="network namespaces need Linux, root and iproute2",
+)
+
+RUN_S, GONE_S = 240, 30
+
+
+def begin(*arguments: str) -> subprocess.Popen[str]:
+    """Start a chaos run."""
+    command = [sys.executable, "-m", "tests.chaos", *arguments]
+    output = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)
+
+
+def nodes() -> list[str]:
+    """Return the command lines of the nodes of chaos runs."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = place.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if f"/{PREFIX}" in command and " --node " in command:
+            found.append(command)
+    return found
+
+
+def namespaces() -> list[str]:
+    names = [path.name for path in NAMESPACES.iterdir()] if NAMESPACES.is_dir() else []
+    return [name for name in names if name.startswith(PREFIX)]
+
+
+def mounts() -> list[str]:
+    return [line for line in MOUNTS.read_text("utf-8").splitlines() if line.startswith(PREFIX)]
+
+
+def left() -> dict[str, list[str]]:
+    """Return what is there of a chaos run."""
+    folders = [str(path) for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/")]
+    found = {
+        "nodes": nodes(), "namespaces": namespaces(), "mounts": mounts(), "folders": folders,
+    }  # fmt: skip
+    return {kind: names for kind, names in found.items() if names}
+
+
+def test_a_shop_in_chaos_keeps_its_promises(tmp_path: Path) -> None:
+    """Ten seconds of it, checked and reported."""
+    run = begin("--seconds", "10", "--seed", "7", "--report", str(tmp_path))
+    output, _ = run.communicate(timeout=RUN_S)
+    assert run.returncode == 0, output
+    report = json.loads((tmp_path / "chaos.json").read_text("utf-8"))
+    assert (report["verdict"], report["seed"], report["violations"]) == ("ok", 7, [])
+    assert sum(report["faults"].values()) >= 3
+    assert report["operations_checked"] > 50
+    assert report["auditor"]["reads"] > 50
+    assert "seed 7" in (tmp_path / "chaos.md").read_text("utf-8")
+    for picture in ("chaos.png", "chaos.svg"):
+        assert (tmp_path / picture).stat().st_size > 10_000
+    assert not left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_run_that_was_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM take it down; after a kill -9 its nodes end, and the next run cleans the
+    rest.
+    """
+    run = begin("--seconds", "60", "--report", str(tmp_path))
+    try:
+        wait_until(lambda: len(nodes()) >= 6, RUN_S, "six nodes")
+        run.send_signal(number)
+        run.communicate(timeout=GONE_S)
+    finally:
+        run.kill()
+    wait_until(lambda: not nodes(), GONE_S, "the end of the nodes")
+    if number == signal.SIGKILL:
+        assert left()
+        sweep = begin("--sweep")
+        output, _ = sweep.communicate(timeout=GONE_S)
+        assert sweep.returncode == 0, output
+    assert not left()
