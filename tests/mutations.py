@@ -234,12 +234,6 @@ MUTATIONS = (
         "if False:",
     ),
     Mutation(
-        "a disk without room says so, whoever has rolled back",
-        "common/database.py",
-        "            if self.writer.in_transaction:\n                self.writer.execute",
-        "            if True:\n                self.writer.execute",
-    ),
-    Mutation(
         "a full disk at the commit: the entry is not given up",
         "catalog/writer.py",
         '            log.error("cannot commit entry %d yet: %s", entry.position.seq, problem.detail)\n',
