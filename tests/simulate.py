@@ -7,6 +7,7 @@ On failure it prints the seed, what was violated, and a readable script of what 
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import multiprocessing
 import os
@@ -31,26 +32,32 @@ class Result:
 
     seed: int
     failure: str | None
+    story: str = ""
     answered: int = 0
     unanswered: int = 0
     faults: Counter[str] = field(default_factory=Counter)
 
 
-def run_one(seed: int) -> Result:
+def run_one(seed: int, *, telling: bool = False) -> Result:
     """Run one schedule in a folder of its own (in memory where there is /dev/shm)."""
     place = "/dev/shm" if os.path.isdir("/dev/shm") else None
     folder = Path(tempfile.mkdtemp(prefix="bazar-sim-", dir=place))
     try:
-        run = run_schedule(folder, seed)
-        return Result(seed, None, run.shop.answered, run.shop.unanswered, run.faults)
+        run = run_schedule(folder, seed, telling=telling)
+        story = "\n".join(run.shop.cluster.scheduler.script) if telling else ""
+        return Result(seed, None, story, run.shop.answered, run.shop.unanswered, run.faults)
     except AssertionError as error:
         return Result(seed, str(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        gc.collect()
 
 
-def _quiet() -> None:
+def _begin() -> None:
+    """Prepare a worker: no logs, and garbage collected between schedules only (a tenth faster)."""
     logging.disable(logging.CRITICAL)
+    gc.freeze()
+    gc.disable()
 
 
 def simulate(seeds: Sequence[int], *, stop_at_first: bool, console: Console) -> list[Result]:
@@ -62,7 +69,7 @@ def simulate(seeds: Sequence[int], *, stop_at_first: bool, console: Console) -> 
     )  # fmt: skip
     started = time.monotonic()
     with (
-        multiprocessing.get_context("spawn").Pool(os.cpu_count(), _quiet) as pool,
+        multiprocessing.get_context("spawn").Pool(os.cpu_count(), _begin) as pool,
         Progress(*columns, console=console, transient=True) as progress,
     ):
         task = progress.add_task("schedules", total=len(seeds), rate="")
@@ -86,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     console = Console(stderr=True)
     if given.seed is not None:
-        result = run_one(given.seed)
-        print(result.failure or f"seed {given.seed}: nothing violated")
+        result = run_one(given.seed, telling=True)
+        print(result.failure or f"{result.story}\nseed {given.seed}: nothing violated")
         return 1 if result.failure else 0
     started = time.monotonic()
     seeds = range(given.first, given.first + given.seeds)

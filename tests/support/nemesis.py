@@ -4,8 +4,10 @@ final check.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,11 +16,13 @@ from common.peer import Request
 from tests.support.cluster import Cluster
 from tests.support.disk_nemesis import DRIFT, DiskNemesis
 from tests.support.network import Weather
+from tests.support.scheduler import Scheduler
 from tests.support.shop import Shop, write_seed
 
 STORM = Weather(delay_s=(0.0002, 0.02), lost=0.03, reply_lost=0.03, repeated=0.05, held_back=0.03)
 CALM = Weather()
 SETTLE_LIMIT_S = 60.0
+log = logging.getLogger("bazar")
 
 
 HOPS = (
@@ -26,6 +30,34 @@ HOPS = (
     "/replication/state", "/internal/invalidate", "/sessions", "/operations", "/sales", "/books/",
     "/search", "/ledger",
 )  # fmt: skip
+
+
+class Story(logging.Handler):
+    """Puts the nodes' log lines into the script of their run."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        running = self._scheduler.running
+        self._scheduler.note(f"    {running.name if running else 'start'}: {record.getMessage()}")
+
+
+@contextmanager
+def told(cluster: Cluster) -> Iterator[None]:
+    """Put each message and each log line into the script of a run."""
+    cluster.network.telling = True
+    story = Story(cluster.scheduler)
+    log.addHandler(story)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(story)
+        log.setLevel(logging.NOTSET)
+        log.propagate = True
 
 
 class Nemesis:
@@ -199,14 +231,21 @@ def run_schedule(
     clients: int = 3,
     calls: int = 16,
     rounds: int = 4,
+    telling: bool = False,
 ) -> Run:
-    """Run one seeded schedule and check it; the failure carries the seed and what happened."""
-    random = Random(seed)
+    """Run one seeded schedule and check it; the failure carries the seed and what happened, with
+    each message and each line of the nodes' logs when `telling`.
+    """
     cluster = Cluster(
         folder, seed, frontends=frontends, seed_file=write_seed(folder),
         drift=DRIFT, tight=seed % 3 == 0,
     )  # fmt: skip
-    shop = Shop(cluster, random)
+    shop = Shop(cluster, Random(seed))
+    with told(cluster) if telling else nullcontext():
+        return _run(cluster, shop, seed, clients=clients, calls=calls, rounds=rounds)
+
+
+def _run(cluster: Cluster, shop: Shop, seed: int, *, clients: int, calls: int, rounds: int) -> Run:
     try:
         cluster.start()
         cluster.run(cluster.ready, 10)

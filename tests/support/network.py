@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from common.peer import NoAnswer, NotSent, Request, Response
+from common.peer import NoAnswer, NotSent, PeerDown, Request, Response
 from tests.support.scheduler import Scheduler, SimEvent
+
+TOLD_MAX = 300  # bytes of a body in the story of a run
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Network:
         0.0
     )  # extra delay of the request
     hold_reply: Callable[[str, Request], float] = lambda sender, request: 0.0
+    telling: bool = False  # whether each message goes into the script
 
     def port(self, sender: str, incarnation: object = None) -> Port:
         """Return the `Http` of one node."""
@@ -71,6 +74,19 @@ class Network:
 
     def send(self, sender: str, request: Request) -> Response:
         """Carry one call; the sender's job waits here."""
+        if not self.telling:
+            return self._send(sender, request)
+        what = f"{sender} -> {request.to}: {request.method} {request.target}"
+        self.scheduler.note(f"{what} {_told(request.body)}")
+        try:
+            response = self._send(sender, request)
+        except PeerDown as error:
+            self.scheduler.note(f"{what}: {error}")
+            raise
+        self.scheduler.note(f"{what}: {response.status} {_told(response.body)}")
+        return response
+
+    def _send(self, sender: str, request: Request) -> Response:
         self.watch(sender, request)
         if request.to not in self.apps and (sender, request.to) not in self.cuts:
             self.scheduler.sleep(self._delay())
@@ -122,6 +138,14 @@ class Network:
                 self.scheduler.at(self.scheduler.now + delay, lambda: reply(response))
 
         self.scheduler.spawn(f"{request.to} {request.method} {request.target}", incarnation, serve)
+
+
+def _told(body: bytes) -> str:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"({len(body)} bytes)"
+    return text if len(text) <= TOLD_MAX else text[:TOLD_MAX] + "..."
 
 
 @dataclass
