@@ -26,6 +26,7 @@ SUMMARY = re.compile(r"^(\d+) schedules in", re.MULTILINE)
 VIOLATED = re.compile(r"^seed \d+: (.*)$", re.MULTILINE)
 FAILED = re.compile(r"^FAILED \S+::(\S+)", re.MULTILINE)
 PASSED = re.compile(r"(\d+) passed")
+PYTEST = ("pytest", "-q", "-x", "-p", "no:cacheprovider")
 NAMED = (
     "tests/cluster/test_faults.py", "tests/cluster/test_rules.py", "tests/cluster/test_disk.py",
 )  # fmt: skip
@@ -51,14 +52,19 @@ def take_out(mutation: Mutation, folder: Path) -> None:
 
 
 def caught_by(mutation: Mutation | None, seeds: int) -> tuple[str | None, int]:
-    """Return which check of the simulator noticed, and after how many schedules (of the named ones
-    first, then of random ones); None when none did. Without a mutation none should.
+    """Return which check of the simulator noticed, and after how many schedules: of the one that
+    holds the rule, else of all that have names, else of random ones; None when none did. Without a
+    mutation none should.
     """
     with tempfile.TemporaryDirectory(prefix="bazar-mutant-") as name:
         copy_to(Path(name))
         if mutation is not None:
             take_out(mutation, Path(name))
-        named = _run(name, "pytest", "-q", "-x", "-p", "no:cacheprovider", *NAMED)
+        if mutation and mutation.held_by:
+            held = _run(name, *PYTEST, "-k", mutation.held_by, *NAMED)
+            if failed := FAILED.search(held.stdout):
+                return failed[1], 1
+        named = _run(name, *PYTEST, *NAMED)
         if failed := FAILED.search(named.stdout):
             return failed[1], int((PASSED.search(named.stdout) or (0, 0))[1]) + 1
         random = _run(name, "tests.simulate", "--seeds", str(seeds), "--stop-at-first")

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mutation:
-    """One rule taken out: in `file`, `old` becomes `new`."""
+    """One rule taken out: in `file`, `old` becomes `new`. `held_by` is the test that holds the rule;
+    where it is empty, any schedule may.
+    """
 
     rule: str
     file: str
     old: str
     new: str
+    held_by: str = ""
 
 
 MUTATIONS = (
@@ -24,48 +27,56 @@ MUTATIONS = (
         "catalog/replicate.py",
         "return self._prepared and not waiting and now >= node.no_commit_before",
         "return self._prepared and now >= node.no_commit_before",
+        "test_a_lost_invalidation_is_sent_again_before_the_sale_is_answered",
     ),
     Mutation(
         "an entry commits only when the replica has it prepared",
         "catalog/replicate.py",
         "return self._prepared and not waiting and now >= node.no_commit_before",
         "return self._sent and not waiting and now >= node.no_commit_before",
+        "test_replica_killed_before_its_sync_leaves_the_outcome_unknown_then_decided",
     ),
     Mutation(
         "a restarted leader's first commit waits for the longest lease ever granted",
         "catalog/recovery.py",
         "node.no_commit_before = node.started_at + old.lease_s_max * DRIFT",
         "node.no_commit_before = 0.0",
+        "test_a_leader_restarted_inside_a_lease_waits_for_it",
     ),
     Mutation(
         "a prepared entry makes its keys dirty at the replica",
         "catalog/node.py",
         "if store.is_dirty(db, key):",
         "if self.leads and store.is_dirty(db, key):",
+        "test_leader_killed_after_the_replica_prepared_completes_the_sale",
     ),
     Mutation(
         "a leader adopts what its replica has prepared",
         "catalog/recovery.py",
         "adopted = None if was_leading else self._adopt(peer)",
         "adopted = None",
+        "test_leader_killed_after_the_replica_prepared_completes_the_sale",
     ),
     Mutation(
         "an operation with a recorded outcome is answered, not done again",
         "catalog/store.py",
         '    row = db.execute("SELECT fingerprint, status, answer FROM operations WHERE key = ?", (key,)).get\n',
         "    row = None\n",
+        "test_leader_killed_after_the_replica_prepared_completes_the_sale",
     ),
     Mutation(
         "a refusal is recorded under its key",
         "catalog/batch.py",
         "        return refused.problem.status, refused.problem.body()\n",
         "        raise ValueError(refused.problem.detail) from None\n",
+        "test_one_copy_two_hundred_buyers_one_sale",
     ),
     Mutation(
         "a session with an unacknowledged invalidation is not renewed",
         "catalog/sessions.py",
         "if found.unacknowledged and now - self._pending_since > HEARTBEAT_S:",
         "if False:",
+        "test_a_twin_does_not_acknowledge_for_a_process_of_its_name",
     ),
     Mutation(
         "registrations during a pending write start with its floors",
@@ -79,12 +90,14 @@ MUTATIONS = (
         "            self._alive[session] = Session(",
         "            self._alive = {s: held for s, held in self._alive.items() if held.name != name}\n"
         "            self._alive[session] = Session(",
+        "test_a_twin_does_not_acknowledge_for_a_process_of_its_name",
     ),
     Mutation(
         "once a PREPARE may have left, the entry is never given up",
         "catalog/replicate.py",
         "self._dropped, self._refused = not self._sent, True",
         "self._dropped, self._refused = True, True",
+        "test_replica_killed_before_its_sync_leaves_the_outcome_unknown_then_decided",
     ),
     Mutation(
         "a replica applies only the prepared entry that was committed",
@@ -98,90 +111,105 @@ MUTATIONS = (
         "            node.write(lambda db: _store(db, entry, apply_first=answer is Answer.APPLY_THEN_STORE))\n",
         "            if node.random.random() < 0.9:\n"
         "                node.write(lambda db: _store(db, entry, apply_first=answer is Answer.APPLY_THEN_STORE))\n",
+        "test_a_lookup_is_a_miss_then_a_hit_then_new_after_a_purchase",
     ),
     Mutation(
         "a hit needs a lease that has not ended",
         "frontend/cache.py",
         "        if self._now() >= self._session.ends_at:\n            return None\n",
         "",
+        "test_a_lost_invalidation_is_sent_again_before_the_sale_is_answered",
     ),
     Mutation(
         "a fill needs the session its fetch began under",
         "frontend/cache.py",
         "if ticket != self._ticket:\n            return",
         "if False:\n            return",
+        "test_a_fill_from_an_earlier_session_is_not_kept",
     ),
     Mutation(
         "a fill below the key's floor is refused",
         "frontend/cache.py",
         'return "below-floor" if as_of < self._floor(key.tag) else None',
         "return None",
+        "test_replica_killed_before_its_sync_leaves_the_outcome_unknown_then_decided",
     ),
     Mutation(
         "an invalidation deletes the entry",
         "frontend/cache.py",
         "                self._forget(tag)\n",
         "",
+        "test_a_lookup_is_a_miss_then_a_hit_then_new_after_a_purchase",
     ),
     Mutation(
         "an invalidation is acknowledged only by the session installed",
         "frontend/cache.py",
         "            return ours\n",
         "            return True\n",
+        "test_a_twin_does_not_acknowledge_for_a_process_of_its_name",
     ),
     Mutation(
         "a new session is an empty cache",
         "frontend/cache.py",
         "self._entries[key] = _Entry(self._session.id, value)",
         'self._entries[key] = _Entry("any", value)',
+        "test_a_lookup_is_a_miss_then_a_hit_then_new_after_a_purchase",
     ),
     Mutation(
         "a session is surrendered only after the cache has stopped answering from it",
         "frontend/lease.py",
         "        self._cache.end()\n        if held is not None:\n            self._surrender(held)\n",
         "        if held is not None:\n            self._surrender(held)\n",
+        "test_a_session_given_back_answers_nothing_any_more",
     ),
     Mutation(
         "an acknowledgement counts only in the epoch it was given in",
         "catalog/replicate.py",
         "return self._acknowledged == self._node.standing",
         "return self._acknowledged > (0, 0)",
+        "test_a_replica_disk_lost_after_its_acknowledgement_does_not_count",
     ),
     Mutation(
         "what a replica acknowledged is void once it compares itself anew",
         "catalog/node.py",
         "            self.peer_joined += 1\n",
         "            pass\n",
+        "test_an_older_replica_disk_put_back_after_its_acknowledgement_does_not_count",
     ),
     Mutation(
         "a replica whose disk is from before this epoch is made a member again",
         "catalog/recovery.py",
         "if not counts or peer.record != record or node.record.promise.epoch > node.epoch:",
         "if not counts or node.record.promise.epoch > node.epoch:",
+        "test_a_disk_from_an_older_epoch_rejoins",
     ),
     Mutation(
-        "nothing commits while a new disk is made a member",
+        "nothing commits between the promise of an epoch and its begin",
         "catalog/replicate.py",
         "if not node.leads or node.record.promise.epoch > node.epoch:",
         "if not node.leads:",
+        "test_nothing_commits_between_the_promise_of_an_epoch_and_its_begin",
     ),
     Mutation(
         "a replica refuses an epoch below its promise",
         "catalog/replication.py",
         "epoch == record.epoch and view.promise.epoch <= epoch",
         "epoch == record.epoch",
+        "test_a_prepare_from_before_the_promise_is_refused",
     ),
     Mutation(
         "a leader whose disk was rolled back is refilled before it leads",
         "catalog/replication.py",
         "    if replica.end.seq > leader.end.seq:\n",
         "    if False:\n",
+        "test_a_catalog_with_an_older_disk_is_noticed_and_refilled",
     ),
     Mutation(
         "a replica whose disk was rolled back is refilled before it counts",
         "catalog/replication.py",
         "    elif replica.tail.seq < leader.end.seq:\n",
         "    elif False:\n",
+        "test_a_catalog_with_an_older_disk_is_noticed_and_refilled",
     ),
     Mutation(
         "a follower moves its cursor over gap-free rows only, a sale does not move it",
@@ -196,54 +224,63 @@ MUTATIONS = (
         "order/routes.py",
         "        follower.catch_up(g.until - READ_MARGIN_S)\n",
         "        pass\n",
+        "test_order_servers_without_room_still_sell_and_catch_up",
     ),
     Mutation(
         "writes-unavailable is said only if every attempt came to nothing",
         "order/sales.py",
         "        self._unknown = True\n",
         "        self._unknown = False\n",
+        "test_leader_killed_before_prepare_sells_nothing_until_the_key_is_tried_again",
     ),
     Mutation(
         "never before its sync: every commit is synced (off)",
         "common/database.py",
         'self.writer.pragma("synchronous", "full")',
         'self.writer.pragma("synchronous", "off")',
+        "test_a_catalog_whose_sync_fails_ends_and_comes_back_verified",
     ),
     Mutation(
         "never before its sync: every commit is synced (normal)",
         "common/database.py",
         'self.writer.pragma("synchronous", "full")',
         'self.writer.pragma("synchronous", "normal")',
+        "test_a_catalog_whose_sync_fails_ends_and_comes_back_verified",
     ),
     Mutation(
         "a full disk inside a batch abandons the whole batch",
         "catalog/batch.py",
         "except (TypeError, ValueError, KeyError, apsw.ConstraintError) as error:",
         "except (TypeError, ValueError, KeyError, apsw.ConstraintError, apsw.FullError) as error:",
+        "test_a_leader_without_room_in_the_batch_refuses_it_whole",
     ),
     Mutation(
         "a full disk at the commit: the entry is reapplied from its changeset",
         "catalog/writer.py",
         "            return False\n        return True\n",
         "            return True\n        return True\n",
+        "test_a_leader_without_room_at_its_commit_applies_the_entry_once_there_is_room",
     ),
     Mutation(
         "an error of the commit does not prove that nothing was committed (catalog)",
         "catalog/writer.py",
         "if store.end(db) == entry.position:",
         "if False:",
+        "test_a_checkpoint_without_room_does_not_undo_the_commit_before_it",
     ),
     Mutation(
         "a full disk at the commit: the entry is not given up",
         "catalog/writer.py",
         '            log.error("cannot commit entry %d yet: %s", entry.position.seq, problem.detail)\n',
         '            self._node.become("recovering", problem.detail)\n',
+        "test_a_leader_without_room_at_its_commit_applies_the_entry_once_there_is_room",
     ),
     Mutation(
         "a full disk stops no sale: an order server that cannot store it still answers 201",
         "order/sales.py",
         "        except (Refused, NotStored, StorageBroken, apsw.Error) as error:\n",
         "        except Refused as error:\n",
+        "test_order_servers_without_room_still_sell_and_catch_up",
     ),
     Mutation(
         "fsync error: a catalog ends and never goes on",
@@ -252,29 +289,34 @@ MUTATIONS = (
         "if isinstance(error, apsw.IOError):\n"
         '            raise Problem("storage-failed", str(error)) from error\n'
         "        if isinstance(error, apsw.CorruptError | apsw.NotADBError):",
+        "test_a_catalog_whose_sync_fails_ends_and_comes_back_verified",
     ),
     Mutation(
         "fsync error: an order server ends and never goes on",
         "order/store.py",
         "except (apsw.FullError, apsw.BusyError) as error:",
         "except (apsw.FullError, apsw.BusyError, apsw.IOError) as error:",
+        "test_an_order_server_whose_sync_fails_ends_and_catches_up",
     ),
     Mutation(
         "a promise is durable before it is spoken",
         "catalog/record.py",
         '        self._write("UPDATE node SET promised = ?, candidate = ?", promise.epoch, promise.candidate)\n',
         "        self.promise = promise\n",
+        "test_a_promise_outlives_a_power_loss",
     ),
     Mutation(
         "the holder of a lease counts less than it was given",
         "frontend/cache.py",
         "DRIFT = 0.99 ",
         "DRIFT = 1.0 ",
+        "test_a_cache_stops_in_time_when_both_clocks_are_at_the_bound",
     ),
     Mutation(
         "the grantor of a lease counts more than it gave",
         "catalog/sessions.py",
         "DRIFT = 1.01",
         "DRIFT = 1.0",
+        "test_a_cache_stops_in_time_when_both_clocks_are_at_the_bound",
     ),
 )

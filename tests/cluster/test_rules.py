@@ -86,20 +86,31 @@ def test_a_session_given_back_answers_nothing_any_more(build: Build) -> None:
     assert left(cluster) == 3
 
 
-def test_nothing_commits_while_a_new_disk_becomes_a_member(build: Build) -> None:
-    """The lease that the entry waits for ends between the new disk's entry and the leader's own."""
+def test_nothing_commits_between_the_promise_of_an_epoch_and_its_begin(build: Build) -> None:
+    """The replica comes back on a copy from before this epoch and enters the next one; the lease
+    that the entry waits for ends before its leader has heard of that.
+    """
     cluster = build(frontends=2)
+    cluster.kill("catalog-2")
+    cluster.outage.keep_disk("catalog-2")
+    back(cluster, "catalog-2")
+    cluster.kill("catalog-1")
+    back(cluster, "catalog-1")
+    cluster.run_for(3.0)
     assert left(cluster) == 4
     cluster.cut("catalog-1", FRONTEND, both=False)
     cluster.client("buyer", lambda: cluster.ask(OTHER, "POST", "/purchase/1", key="k"))
     cluster.run(lambda: cluster.node("catalog-2").view().prepared is not None, 5)
     cluster.run_for(0.05)  # the old disk's acknowledgement arrives
-    cluster.network.hold_reply = held("/replication/follow", 1.45)
     cluster.kill("catalog-2")
-    cluster.outage.lose_disk("catalog-2")
+    cluster.outage.restore_disk("catalog-2")
     cluster.run_for(0.7)
+    leader = cluster.node("catalog-1")
+    cluster.network.hold_reply = held("/replication/follow", 1.45)
     cluster.start("catalog-2")
-    cluster.run_for(4.0)
+    cluster.run(lambda: cluster.node("catalog-2").epoch > leader.epoch, 5)
+    cluster.run(lambda: cluster.node("catalog-2").epoch == leader.epoch, 5)
+    assert leader.end() == cluster.node("catalog-2").end()
     cluster.network.hold_reply = held("nothing", 0)
     cluster.heal()
     cluster.run(cluster.ready, 10)

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(
     reason="network namespaces need Linux, root and iproute2",
 )
 
-RUN_S, GONE_S = 240, 30
+SECONDS = int(os.environ.get("BAZAR_CHAOS_S", "10"))
+TAKES_S, GONE_S = SECONDS + 230, 30  # with its beginning, its healing and its checks
 
 
 def begin(*arguments: str) -> subprocess.Popen[str]:
@@ -65,15 +66,15 @@ def left() -> dict[str, list[str]]:
 
 
 def test_a_shop_in_chaos_keeps_its_promises(tmp_path: Path) -> None:
-    """Ten seconds of it, checked and reported."""
-    run = begin("--seconds", "10", "--seed", "7", "--report", str(tmp_path))
-    output, _ = run.communicate(timeout=RUN_S)
+    """Ten seconds of it (BAZAR_CHAOS_S for more), checked and reported."""
+    run = begin("--seconds", str(SECONDS), "--seed", "7", "--report", str(tmp_path))
+    output, _ = run.communicate(timeout=TAKES_S)
     assert run.returncode == 0, output
     report = json.loads((tmp_path / "chaos.json").read_text("utf-8"))
     assert (report["verdict"], report["seed"], report["violations"]) == ("ok", 7, [])
-    assert sum(report["faults"].values()) >= 3
-    assert report["operations_checked"] > 50
-    assert report["auditor"]["reads"] > 50
+    assert sum(report["faults"].values()) >= SECONDS / 3
+    assert report["operations_checked"] > 5 * SECONDS
+    assert report["auditor"]["reads"] > 5 * SECONDS
     assert "seed 7" in (tmp_path / "chaos.md").read_text("utf-8")
     for picture in ("chaos.png", "chaos.svg"):
         assert (tmp_path / picture).stat().st_size > 10_000
@@ -87,7 +88,7 @@ def test_nothing_is_left_of_a_run_that_was_stopped(number: signal.Signals, tmp_p
     """
     run = begin("--seconds", "60", "--report", str(tmp_path))
     try:
-        wait_until(lambda: len(nodes()) >= 6, RUN_S, "six nodes")
+        wait_until(lambda: len(nodes()) >= 6, TAKES_S, "six nodes")
         run.send_signal(number)
         run.communicate(timeout=GONE_S)
     finally:
