@@ -7,10 +7,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNTIME := .venv/.runtime
 TESTING := .venv/.testing
+BENCHING := .venv/.benching
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run stop import test test-unit test-service test-cluster test-system simulate mutate chaos check clean
+.PHONY: help install run stop import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ mutate: $(TESTING) ## take out each rule of the protocol, in a copy, and see the
 chaos: $(TESTING) ## break real processes for a while, as root: make chaos SECONDS=60 [SEED=..] [REPORT=folder]
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
+bench: $(BENCHING) ## measure everything beside nginx and PostgreSQL, write docs/performance.md: make bench [ARGS='--only hits']
+	@$(BIN)/python -m bench $(ARGS)
+
 check: $(TESTING) ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -63,6 +67,10 @@ $(RUNTIME): requirements.txt | $(BIN)/pip
 
 $(TESTING): requirements.txt tests/requirements.txt | $(BIN)/pip
 	$(PIP) -r tests/requirements.txt
+	@touch $@ $(RUNTIME)
+
+$(BENCHING): requirements.txt bench/requirements.txt | $(BIN)/pip
+	$(PIP) -r bench/requirements.txt
 	@touch $@ $(RUNTIME)
 
 $(BIN)/pip:

@@ -12,6 +12,7 @@ from catalog import bookfile
 from catalog.model import Operation
 from catalog.node import Node
 from catalog.peer_routes import add_copying, add_replication
+from catalog.quick import Quick
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
 from catalog.routes import IMPORT_ROWS_MAX, add_reads, add_writes
@@ -22,7 +23,6 @@ from catalog.writer import Writer
 from common.auth import Signer
 from common.clock import Clock
 from common.config import Settings
-from common.errors import Problem
 from common.peer import Http, Peer
 from common.service import (
     INTERNAL_BODY_BYTES_MAX,
@@ -96,7 +96,8 @@ def create_app(
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
-        loops={"writer": writer.run}, stop=writer.stop, close=close,
+        at_once=Quick(node, signer).answer, loops={"writer": writer.run}, stop=writer.stop,
+        close=close,
     )  # fmt: skip
     return app
 
@@ -127,11 +128,10 @@ def _read_seed(settings: Settings) -> list[bookfile.Book]:
 
 
 def _open_shop(writer: Writer, seed: Operation, clock: Clock) -> None:
-    """Write entry 1. A log that holds it is never seeded again."""
-    try:
-        writer.submit(seed, clock.now() + SEED_WAIT_S)
-    except Problem:
-        return  # the replica is away: the next tick tries again
+    """Write entry 1. A log that holds it is never seeded again; when the replica is away, the next
+    tick tries again.
+    """
+    writer.submit([seed], clock.now() + SEED_WAIT_S)
 
 
 def _gauges(registry: CollectorRegistry, node: Node, writer: Writer) -> None:

@@ -6,7 +6,6 @@ decided is not visible to anybody until the writer commits it.
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from catalog.model import REPLICATED, Entry, Operation, Outcome
 from catalog.node import Node, guard
 from catalog.queue import Ticket, mismatch
 from common.clock import rfc3339
+from common.compact import compact
 from common.errors import Problem
 from common.position import Position
 from common.service import INTERNAL_BODY_BYTES_MAX
@@ -100,7 +100,7 @@ def _run_one(node: Node, ticket: Ticket, seq: int, keys: set[str]) -> Outcome | 
         return Problem("invalid-request", f"this cannot be done: {error}")
     db.execute("RELEASE operation")
     keys |= tx.keys
-    answer = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    answer = compact(document)
     row = (operation.key, ticket.fingerprint, status, answer)
     db.execute("INSERT INTO operations VALUES (?, ?, ?, ?)", row)
     return Outcome(ticket.fingerprint, status, answer)

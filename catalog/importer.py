@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from queue import Full, Queue
+from typing import BinaryIO, TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -34,6 +36,9 @@ from common.peer import Http, Peer, RequestsHttp
 BATCH_ROWS_MAX = 500
 BATCH_BYTES_MAX = 256 * 1024
 BAD_ROWS_NAMED_MAX = 1000
+BATCHES_AHEAD = 2
+AHEAD_LOOK_S = 0.1
+T = TypeVar("T")
 
 LOADED, SOME_BAD, NOT_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 AGAIN = (
@@ -68,7 +73,7 @@ class Run:
 
         Raises `BadFile` or `Undelivered`; the tally then says what was loaded before.
         """
-        for number, rows in enumerate(batches(self._good(items)), start=1):
+        for number, rows in enumerate(ahead(batches(self._good(items))), start=1):
             key = f"import-{self._run_id}-{number}"
             self.tally.books.update(self._delivery.deliver(key, "import", {"rows": rows}))
             tick()
@@ -96,6 +101,40 @@ def batches(books: Iterable[Book]) -> Iterator[list[Book]]:
         size_bytes += book_bytes
     if batch:
         yield batch
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items while a thread makes the next ones: a fifth of an import is reading the file."""
+    made: Queue[T | BaseException | None] = Queue(BATCHES_AHEAD)
+    over = threading.Event()
+
+    def put(item: T | BaseException | None) -> None:
+        while not over.is_set():
+            try:
+                return made.put(item, timeout=AHEAD_LOOK_S)
+            except Full:
+                continue
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(item)
+                if over.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    maker = threading.Thread(target=make, name="reader", daemon=True)
+    maker.start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        over.set()
+        maker.join()  # it reads the file, which the caller closes
 
 
 @contextmanager

@@ -7,7 +7,6 @@ never assumed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ import apsw
 
 from catalog import store
 from catalog.model import LEDGER_KEY, TEXT_KEY, TOPICS_KEY, Operation, book_key, topic_page_key
+from common.compact import compact
 from common.errors import Problem
 from common.fields import topic_key
 
@@ -66,7 +66,7 @@ def sell(tx: Transaction, items: list[dict[str, int]]) -> tuple[int, Document]:
         "total_cents": sum(line["price_cents"] * line["quantity"] for line in lines),
         "created_at": tx.at,
     }
-    body = json.dumps(order, ensure_ascii=False, separators=(",", ":"))
+    body = compact(order)
     tx.db.execute("INSERT INTO ledger VALUES (?, ?, ?)", (number, order["order_id"], body))
     tx.keys.add(LEDGER_KEY)
     return 201, order | {"number": number}
@@ -97,7 +97,7 @@ def add(tx: Transaction, sku: str | None, **fields: Any) -> tuple[int, Document]
         raise Refused(
             Problem("invalid-request", f"sku: {sku} is book {taken}", field="sku", book_id=taken)
         )
-    return 201, _insert(tx, sku=sku, **fields)
+    return 201, _existing(tx, _insert(tx, sku=sku, **fields))
 
 
 def edit(
@@ -167,15 +167,15 @@ def _existing(tx: Transaction, book_id: int) -> Document:
 def _insert(
     tx: Transaction, *, sku: str | None, title: str, authors: list[str], topics: list[str],
     price_cents: int, quantity: int,
-) -> Document:  # fmt: skip
+) -> int:  # fmt: skip
     book_id = tx.next_number("book")
     named = _named(tx, topics)
-    row = (book_id, sku, title, _json(authors), _json(named), price_cents, quantity, tx.seq)
+    row = (book_id, sku, title, compact(authors), compact(named), price_cents, quantity, tx.seq)
     tx.db.execute("INSERT INTO books VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     _file_under(tx, book_id, named)
     _moved(tx, book_id, "received", quantity, {"reason": "new"})
     tx.keys |= {book_key(book_id), TEXT_KEY, TOPICS_KEY, *map(_page_of, named)}
-    return _existing(tx, book_id)
+    return book_id
 
 
 def _update(tx: Transaction, before: Document, changes: Document) -> None:
@@ -187,7 +187,7 @@ def _update(tx: Transaction, before: Document, changes: Document) -> None:
         _file_under(tx, book_id, changes["topics"])
         tx.keys |= {TOPICS_KEY, *map(_page_of, changes["topics"])}
     for name, value in changes.items():  # the names come from common/fields.py, never from a client
-        stored = _json(value) if isinstance(value, list) else value
+        stored = compact(value) if isinstance(value, list) else value
         tx.db.execute(f"UPDATE books SET {name} = ? WHERE id = ?", (stored, book_id))
     tx.db.execute("UPDATE books SET version = ? WHERE id = ?", (tx.seq, book_id))
     tx.keys |= {book_key(book_id), TEXT_KEY, *map(_page_of, before["topics"])}
@@ -197,9 +197,11 @@ def _named(tx: Transaction, topics: Iterable[str]) -> list[str]:
     """Return topics in the first spelling stored, storing this one where it is the first."""
     named = []
     for topic in topics:
-        row = (topic_key(topic), topic)
-        tx.db.execute("INSERT INTO topics VALUES (?, ?) ON CONFLICT DO NOTHING", row)
-        named.append(tx.db.execute("SELECT name FROM topics WHERE topic = ?", row[:1]).get)
+        key = topic_key(topic)
+        name = tx.db.execute("SELECT name FROM topics WHERE topic = ?", (key,)).get
+        if name is None:
+            tx.db.execute("INSERT INTO topics VALUES (?, ?)", (key, topic))
+        named.append(name or topic)
     return named
 
 
@@ -209,13 +211,9 @@ def _file_under(tx: Transaction, book_id: int, topics: Iterable[str]) -> None:
 
 
 def _moved(tx: Transaction, book_id: int, kind: str, quantity: int, detail: Document) -> None:
-    row = (tx.next_number("movement"), book_id, tx.at, kind, quantity, _json(detail))
+    row = (tx.next_number("movement"), book_id, tx.at, kind, quantity, compact(detail))
     tx.db.execute("INSERT INTO movements VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def _page_of(topic: str) -> str:
     return topic_page_key(topic_key(topic))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -5,8 +5,6 @@ See docs/wire.md for shapes. Every call here is signed; `common/web.py` has chec
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -18,16 +16,16 @@ from catalog.model import (
     TEXT_KEY,
     TOPICS_KEY,
     Operation,
-    book_key,
-    topic_page_key,
+    Outcome,
 )  # fmt: skip
 from catalog.node import Node, Reading
+from catalog.quick import look_up, search, written
 from catalog.sessions import Renewal
 from catalog.writer import Writer
-from common import fields
+from common import bundle, fields
 from common.cursor import read_cursor, write_cursor
 from common.errors import Problem
-from common.web import json_answer, json_body, query
+from common.web import json_answer, json_document, query
 
 ANSWER_MARGIN_S = 0.05  # answer before the caller stops waiting
 LEDGER_ROWS_MAX = 1000
@@ -48,18 +46,13 @@ def add_reads(app: Flask, node: Node) -> None:
 
     @app.get("/books/<int:book_id>")
     def book(book_id: int) -> Response:
-        return _answer(node, _look_up(node, book_id))
+        return _answer(node, look_up(node, book_id))
 
     @app.get("/search")
-    def search() -> Response:
-        spelled = query(("topic", "limit", "after")).get("topic", "")
-        topic = fields.topic_key(spelled)
-        limit, after, cursor = page("search")
-        shown = " ".join(spelled.split())
-        return _answer(node, node.read(
-            topic_page_key(topic),
-            lambda db: store.topic_page(db, topic, shown, limit, after, cursor),
-        ))  # fmt: skip
+    def search_topic() -> Response:
+        given = query(("topic", "limit", "after"))
+        asked = given.get("topic", ""), given.get("limit"), given.get("after")
+        return _answer(node, search(node, *asked))
 
     @app.get("/books")
     def books() -> Response:
@@ -91,14 +84,6 @@ def add_reads(app: Flask, node: Node) -> None:
         return json_answer(_status(node))
 
 
-def _look_up(node: Node, book_id: int) -> Reading:
-    if book_id <= fields.ID_MAX:
-        reading = node.read(book_key(book_id), lambda db: store.book(db, book_id))
-        if reading.document is not None:
-            return reading
-    raise Problem("not-found", f"there is no book {book_id}")
-
-
 def count_of(given: Mapping[str, str], name: str, default: int) -> int:
     text = given.get(name, str(default))
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
@@ -107,13 +92,7 @@ def count_of(given: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _answer(node: Node, reading: Reading) -> Response:
-    body = json.dumps(reading.document, ensure_ascii=False, separators=(",", ":")).encode()
-    headers = {
-        "ETag": f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"',
-        "Bazar-Epoch": str(reading.epoch),
-        "Bazar-As-Of": str(reading.as_of),
-        "Bazar-Node": node.name,
-    }
+    body, headers = written(node, reading)
     return Response(body, content_type="application/json", headers=headers)
 
 
@@ -161,24 +140,36 @@ def _row(row: Any) -> dict[str, Any]:
     return book
 
 
+def _operation(document: Any) -> Operation:
+    if not isinstance(document, dict):
+        raise Problem("invalid-request", "an operation is an object, or one of a list of them")
+    key = fields.idempotency_key(document.get("key"))
+    kind, body = document.get("kind"), document.get("body")
+    if key is None or not isinstance(kind, str) or kind not in CHECKS or not isinstance(body, dict):
+        raise Problem("invalid-request", "needs key, kind and body")
+    return Operation(key, kind, CHECKS[kind](body))
+
+
+def _said(told: Outcome | Problem) -> str:
+    if isinstance(told, Problem):
+        return bundle.problem_text(told)
+    return bundle.recorded_text(told.status, told.answer)
+
+
 def add_writes(app: Flask, node: Node, writer: Writer, frontends: Collection[str]) -> None:
     """Add what only the leader does: operations, and the sessions of the frontends configured."""
 
     @app.post("/operations")
     def operate() -> Response:
-        document = json_body()
-        key = fields.idempotency_key(document.get("key"))
-        kind, body = document.get("kind"), document.get("body")
-        if (
-            key is None
-            or not isinstance(kind, str)
-            or kind not in CHECKS
-            or not isinstance(body, dict)
-        ):
-            raise Problem("invalid-request", "needs key, kind and body")
-        outcome = writer.submit(Operation(key, kind, CHECKS[kind](body)), g.until - ANSWER_MARGIN_S)
-        text = f'{{"status":{outcome.status},"answer":{outcome.answer}}}'
-        return Response(text, content_type="application/json")
+        document, until = json_document(), g.until - ANSWER_MARGIN_S
+        if isinstance(document, list):
+            told = writer.submit(list(map(_operation, bundle.writes_in(document))), until)
+            return Response(bundle.list_text(map(_said, told)), content_type="application/json")
+        operation = _operation(document)
+        (outcome,) = writer.submit([operation], until)
+        if isinstance(outcome, Problem):
+            raise outcome
+        return Response(_said(outcome), content_type="application/json")
 
     @app.post("/sessions")
     def register() -> Response:

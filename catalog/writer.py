@@ -9,6 +9,7 @@ may be dropped and refused.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from catalog import store
 from catalog.batch import Batch, build, roll_back
@@ -24,8 +25,11 @@ from common.tasks import Tasks
 
 log = logging.getLogger("bazar")
 
+Joined = Outcome | Problem | tuple[Ticket, bool] | None  # None: it is in the adopted entry
+
 IDLE_S = 0.5
 ADOPTED_LOOK_S = 0.05
+COMMIT_WAITS_S = 0.003  # until then the replica's readers of these keys are sent on to the leader
 
 
 class Writer:
@@ -43,37 +47,62 @@ class Writer:
 
     # --- for those who ask ---
 
-    def submit(self, operation: Operation, until: float) -> Outcome:
-        """Have an operation done and wait for its outcome; raise the problem that says what is
-        known.
+    def submit(self, operations: Sequence[Operation], until: float) -> list[Outcome | Problem]:
+        """Have operations done, in one batch if there is room, and wait for each outcome, or for
+        the problem that says what is known.
         """
-        if not self._node.leads:
-            raise Problem(
-                "not-leader", f"{self._node.name} is {self._node.status}", leader=self._node.leader
-            )
-        if found := self._decided(operation, until):
-            return found
-        ticket, first = self._queue.join(operation, self._refusal)
+        joined = [self._join(operation) for operation in operations]
         self._wake.set()
-        ticket.done.wait(max(0.0, until - self._node.clock.now()))
-        return self._queue.leave(ticket, first)
+        pairs = zip(operations, joined, strict=True)
+        return [self._result(operation, joins, until) for operation, joins in pairs]
 
-    def _decided(self, operation: Operation, until: float) -> Outcome | None:
-        """Return the recorded outcome; an operation found in an adopted entry is waited for, it is
-        not new.
+    def _join(self, operation: Operation) -> Joined:
+        """Take an operation into the queue unless it is decided; one in an adopted entry is not
+        new.
         """
+        try:
+            if not self._node.leads:
+                why = f"{self._node.name} is {self._node.status}"
+                raise Problem("not-leader", why, leader=self._node.leader)
+            if found := self._decided(operation):
+                return found
+            if self._is_adopted(operation):
+                return None
+            return self._queue.join(operation, self._refusal)
+        except Problem as problem:
+            return problem
+
+    def _result(self, operation: Operation, joined: Joined, until: float) -> Outcome | Problem:
+        try:
+            if joined is None:
+                return self._adopted_result(operation, until)
+            if isinstance(joined, Outcome | Problem):
+                return joined
+            ticket, first = joined
+            ticket.done.wait(max(0.0, until - self._node.clock.now()))
+            return self._queue.leave(ticket, first)
+        except Problem as problem:
+            return problem
+
+    def _decided(self, operation: Operation) -> Outcome | None:
         found = self._node.outcome(operation.key)
-        while (
-            found is None
-            and (adopted := self._node.adopted)
-            and operation.key in adopted.operations
-        ):
-            if self._node.clock.now() >= until:
-                raise unknown(operation.key)
-            self._tasks.pause(ADOPTED_LOOK_S)
-            found = self._node.outcome(operation.key)
         if found and found.fingerprint != operation.fingerprint:
             raise mismatch(operation.key)
+        return found
+
+    def _is_adopted(self, operation: Operation) -> bool:
+        adopted = self._node.adopted
+        return adopted is not None and operation.key in adopted.operations
+
+    def _adopted_result(self, operation: Operation, until: float) -> Outcome:
+        """Wait for the adopted entry; when it is gone without an outcome nobody can say more."""
+        while (found := self._decided(operation)) is None:
+            if self._node.clock.now() >= until or not self._is_adopted(operation):
+                found = self._decided(operation)  # committed between the two looks
+                if found is None:
+                    raise unknown(operation.key)
+                break
+            self._tasks.pause(ADOPTED_LOOK_S)
         return found
 
     def _refusal(self) -> Problem | None:
@@ -217,6 +246,10 @@ class Writer:
             self._tasks.spawn("commit", lambda: self._tell(entry.position))
 
     def _tell(self, position: Position) -> None:
+        """Tell the replica, unless a PREPARE does so in a moment: under load each next one does."""
+        self._tasks.pause(COMMIT_WAITS_S)
+        if self._node.writing or self._node.end() != position:
+            return
         try:
             self._transport.commit(self._node.epoch, position)
         except (PeerDown, Problem) as error:

@@ -81,10 +81,17 @@ def parse(body: bytes) -> Problem | None:
     """Rebuild the problem a server answered with; None when the body is not one of ours."""
     try:
         document = json.loads(body)
-        code, detail = document.pop("code"), str(document.pop("detail"))
-        problem = Problem(code, detail)
-    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-    standard = ("type", "title", "status")
+    return rebuilt(document)
+
+
+def rebuilt(document: Any) -> Problem | None:
+    """Rebuild a problem from its document; None when it is not one of ours."""
+    try:
+        problem = Problem(document["code"], str(document["detail"]))
+    except (TypeError, KeyError):
+        return None
+    standard = ("type", "title", "status", "code", "detail")
     problem.members = {name: document[name] for name in document if name not in standard}
     return problem

@@ -1,4 +1,4 @@
-"""The ASGI callable in front of a service: reads a request whole, runs it in its lane, answers.
+"""What stands in front of a service: reads a request whole, runs it in its lane, answers.
 
 Laws: a slow client never holds a worker, since a lane gets a request only when all of it is here; a
 full lane refuses at once; whatever goes wrong, the answer is a problem document and never a 500.
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from common.errors import Problem, unexpected
-from common.service import Lane, Service
+from common.service import Call, Lane, Service
 from common.wsgi import Answer, Scope, call, environ_of, of_problem, path_of
 
 log = logging.getLogger("bazar")
@@ -23,8 +23,7 @@ HEADER_BYTES_MAX = 16 * 1024
 BODY_TIMEOUT_S = 10.0
 DISCARD_BYTES_MAX = 16 * 1024 * 1024  # of a body that is too large: read on, or few would hear it
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
 
 
 class _Gone(Exception):
@@ -36,31 +35,17 @@ class _Unread(Problem):
 
 
 class Gate:
-    """Serves a service over ASGI; all of it runs on one event loop but the WSGI calls."""
+    """Serves a service to `protocol.py`; all of it runs on one event loop but the WSGI calls."""
 
     def __init__(self, service: Service, *, body_timeout_s: float = BODY_TIMEOUT_S) -> None:
         self._call = functools.partial(call, service.flask.wsgi_app)
+        self._at_once = service.at_once
         self._lane_of = service.lane_of
         self._pools = {name: _Pool(name, lane) for name, lane in service.lanes.items()}
         self._body_timeout_s = body_timeout_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        try:
-            answer = await self._answer(scope, receive)
-        except _Gone:
-            return
-        start = {"status": answer.status, "headers": answer.headers}
-        await send({"type": "http.response.start", **start})
-        await send({"type": "http.response.body", "body": answer.body})
-
-    def close(self) -> int:
-        """Take no more calls; return how many are still running."""
-        for pool in self._pools.values():
-            pool.executor.shutdown(wait=False, cancel_futures=True)
-        return sum(pool.inside for pool in self._pools.values())
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def __call__(self, scope: Scope, receive: Receive) -> Answer | None:
+        """Answer one request, its scope and body as ASGI has them; None: the client has gone."""
         try:
             _check_headers(scope)
             path = "/" + path_of(scope).decode("utf-8", "replace").lstrip("/")  # as Werkzeug has it
@@ -72,11 +57,25 @@ class Gate:
         except asyncio.CancelledError:  # at the end of a stop; left alone it would become a 500
             log.error("%s %s did not end in time", scope["method"], scope["path"])
         except _Gone:
-            raise
+            return None
         except Exception:
             log.exception("unexpected error in %s %s", scope["method"], scope["path"])
         key = _header(scope, b"idempotency-key")
         return of_problem(unexpected(scope["method"], key.decode("latin-1") if key else None))
+
+    def at_once(self, call: Call) -> Answer | None:
+        """Return what the service answers on the event loop; None: ask in the ordinary way."""
+        try:
+            return self._at_once(call)
+        except Exception:
+            log.exception("unexpected error in %s %r, answered at once", call.method, call.target)
+            return None
+
+    def close(self) -> int:
+        """Take no more calls; return how many are still running."""
+        for pool in self._pools.values():
+            pool.executor.shutdown(wait=False, cancel_futures=True)
+        return sum(pool.inside for pool in self._pools.values())
 
 
 class _Pool:
@@ -108,10 +107,15 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def _check_headers(scope: Scope) -> None:
-    """Refuse a header block that is too long; h11 refuses only one that comes in pieces."""
+    """Refuse a header block that is too long (the protocol refuses only what comes in pieces), and
+    a request without a host (RFC 9112, section 3.2).
+    """
     size = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
     if size + len(scope["raw_path"]) + len(scope["query_string"]) > HEADER_BYTES_MAX:
         raise _Unread("too-large", f"a header block holds at most {HEADER_BYTES_MAX} bytes")
+    hosts = sum(name == b"host" for name, _ in scope["headers"])
+    if hosts > 1 or (hosts == 0 and scope["http_version"] != "1.0"):
+        raise _Unread("invalid-request", "a request of HTTP/1.1 has one Host header")
 
 
 async def _read_body(scope: Scope, receive: Receive, bytes_max: int, timeout_s: float) -> bytes:

@@ -25,9 +25,10 @@ from flask import Flask
 
 from common.clock import SystemClock, rfc3339
 from common.config import ConfigError, Settings, add_config_argument, load
+from common.connections import Connections
 from common.datalock import Held, LockFile
-from common.gate import HEADER_BYTES_MAX, Gate
-from common.peer import RequestsHttp
+from common.gate import Gate
+from common.protocol import Protocol
 from common.service import Service, StartRefused, Ticker, service_of
 from common.tasks import Threads
 
@@ -80,19 +81,31 @@ def _run(settings: Settings, create_app: Callable[..., Flask]) -> int:
     except OSError as error:
         log.error("cannot bind %s:%s: %s", settings.listen_host, settings.listen_port, error)
         return EXIT_FAILED
-    with listener:
+    connections = Connections()
+    with listener, contextlib.closing(connections):
         try:
             app = create_app(
                 settings,
                 clock=SystemClock(),
-                http=RequestsHttp(),
+                http=connections,
                 tasks=Threads(),
                 random=random.SystemRandom(),
             )
         except StartRefused as refused:
             log.error("%s", refused)
             return EXIT_FAILED
-        return _Node(service_of(app), listener).run()
+        service = service_of(app)
+        if service.one_core:
+            _stay_on_one_core(settings)
+        return _Node(service, listener).run()
+
+
+def _stay_on_one_core(settings: Settings) -> None:
+    """Run on one core, not the same one as the node listed before it."""
+    if sys.platform == "linux":
+        names = [*settings.frontends, *settings.catalogs, *settings.orders, *settings.backup]
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[names.index(settings.node) % len(cores)]})
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -136,12 +149,10 @@ class _Node:
         self._gate = Gate(service)
         self._ending = threading.Event()
         self._exit_code = 0
-        # h11 is the plainest of uvicorn's protocols; a faster one comes with the speed work.
         self._server = _Server(
             uvicorn.Config(
                 self._gate,
-                http="h11",
-                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

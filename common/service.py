@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flask import Flask
+
+from common.wsgi import Answer
 
 PUBLIC_BODY_BYTES_MAX = 64 * 1024
 INTERNAL_BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -16,6 +19,16 @@ INTERNAL_BODY_BYTES_MAX = 16 * 1024 * 1024
 
 class StartRefused(Exception):
     """Raised by `create_app`: this node must not start as things are; the message says why."""
+
+
+class Call(NamedTuple):
+    """A whole GET or HEAD without a body: its target as it was sent, its headers' names in lower
+    case, each once; its host is a plain one.
+    """
+
+    method: str
+    target: bytes
+    headers: Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,19 @@ class Ticker:
 
 @dataclass(frozen=True)
 class Service:
-    """One node, built but not running."""
+    """One node, built but not running.
+
+    `at_once` may answer a call on the event loop, ahead of Flask and exactly as Flask would; it
+    waits for nothing. None: the call goes to Flask. `one_core`: its threads hardly ever run without
+    the interpreter's lock, so that on several cores they only steal it from one another.
+    """
 
     flask: Flask
     lanes: Mapping[str, Lane]
     lane_of: Callable[[str, str], str]  # (method, path) -> name of a lane
     tickers: Sequence[Ticker] = ()
+    at_once: Callable[[Call], Answer | None] = lambda call: None
+    one_core: bool = False
     loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # each until `stop`
     leave: Callable[[], None] = lambda: None  # at the signal: give back what others wait for
     stop: Callable[[], None] = lambda: None  # once nothing is in flight: end the loops

@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from common.auth import CLUSTER, Signer
 from common.clock import Clock
+from common.compact import compact
 from common.errors import Problem, unexpected
 from common.peer import TIMEOUT_HEADER
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX
@@ -145,25 +146,30 @@ def json_answer(
     document: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Write a document as compact JSON, UTF-8 as it is."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = compact(document)
     return Response(text, status, content_type="application/json", headers=dict(headers or {}))
 
 
 def json_body(*, optional: bool = False) -> dict[str, Any]:
     """Return the body, a JSON object whatever its Content-Type; an absent one is {} if optional."""
-    raw = request.get_data()
-    if optional and not raw.strip():
+    if optional and not request.get_data().strip():
         return {}
+    document = json_document()
+    if not isinstance(document, dict):
+        raise Problem("invalid-request", "the body must be a JSON object")
+    return document
+
+
+def json_document() -> Any:
+    """Return the body parsed as strict JSON: UTF-8, no member twice, no NaN."""
+    raw = request.get_data()
     try:
         text = raw.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise Problem("invalid-request", "the body is not UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise Problem("invalid-request", f"the body is not JSON: {str(error)[:200]}") from None
-    if not isinstance(document, dict):
-        raise Problem("invalid-request", "the body must be a JSON object")
-    return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

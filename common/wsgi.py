@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import http
 import io
 import json
 import sys
@@ -25,6 +27,13 @@ class Answer:
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+
+    @functools.cached_property
+    def head(self) -> bytes:
+        """The status line and the headers as they go over the wire."""
+        status = f"HTTP/1.1 {self.status} {http.HTTPStatus(self.status).phrase}".encode()
+        lines = (b"%s: %s" % header for header in self.headers)
+        return b"\r\n".join((status, *lines, b"", b""))
 
 
 def path_of(scope: Scope) -> bytes:
@@ -91,7 +100,7 @@ def call(app: App, environ: dict[str, Any]) -> Answer:
     finally:
         getattr(chunks, "close", lambda: None)()
     status, headers = head
-    return _answer(status, headers, b"".join(parts), environ["REQUEST_METHOD"] == "HEAD")
+    return answer_of(status, headers, b"".join(parts), head=environ["REQUEST_METHOD"] == "HEAD")
 
 
 def of_problem(problem: Problem, *, close: bool = False) -> Answer:
@@ -99,10 +108,13 @@ def of_problem(problem: Problem, *, close: bool = False) -> Answer:
     headers = list(problem.headers().items())
     if close:
         headers.append(("Connection", "close"))
-    return _answer(problem.status, headers, json.dumps(problem.body()).encode(), False)
+    return answer_of(problem.status, headers, json.dumps(problem.body()).encode())
 
 
-def _answer(status: int, headers: list[tuple[str, str]], body: bytes, head: bool) -> Answer:
+def answer_of(
+    status: int, headers: Iterable[tuple[str, str]], body: bytes, *, head: bool = False
+) -> Answer:
+    """Return an answer, with a length unless it is one to HEAD (`head`) or has no body."""
     raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if (
         not head

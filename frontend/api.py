@@ -14,8 +14,8 @@ from common.errors import Problem
 from common.web import json_body, query
 from frontend import incoming
 from frontend.gateway import READ_WHOLE_S, Group
+from frontend.purchases import Purchases
 from frontend.reads import Reads
-from frontend.writes import Purchases
 
 
 class _Topic(BaseConverter):

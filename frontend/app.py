@@ -23,12 +23,14 @@ from frontend.balancer import Balancer
 from frontend.cache import Cache
 from frontend.cluster import Cluster
 from frontend.gateway import Group
+from frontend.hits import Hits
 from frontend.identity import Identity
 from frontend.lease import HEARTBEAT_S, Lease
 from frontend.metrics import Metrics
 from frontend.operator_calls import OperatorCalls
-from frontend.reads import Page, Reads
-from frontend.writes import Operations, Purchases
+from frontend.purchases import STUCK_S, Purchases
+from frontend.reads import Answer, Reads
+from frontend.writes import Operations
 
 LANES = {
     "hook": Lane(workers=4, waiting_max=256, body_bytes_max=INTERNAL_BODY_BYTES_MAX),
@@ -45,7 +47,7 @@ def create_app(
 ) -> Flask:
     """Build a frontend."""
     node = settings.node
-    cache = Cache[Page](settings.cache_capacity, now=clock.now, lock=threading.Lock())
+    cache = Cache[Answer](settings.cache_capacity, now=clock.now, lock=threading.Lock())
     identity = Identity(http, settings.catalogs, lock=threading.Lock(), foreign=cache.end)
     signer = Signer(node, settings.cluster_secret)
     peers = _peers(settings, identity, signer)
@@ -70,7 +72,8 @@ def create_app(
     orders = _group(settings.orders, peers, clock)
     catalogs = _group(settings.catalogs, peers, clock)
     reads = Reads(node, catalogs, cache, clock=clock, tasks=tasks, lock=threading.Lock())
-    purchases, operations = Purchases(orders, clock), Operations(catalog_peers, lease, clock)
+    purchases = Purchases(orders, clock=clock, tasks=tasks, lock=threading.Lock())
+    operations = Operations(catalog_peers, lease, clock)
     Api(reads, purchases, orders, clock=clock, random=random).register(app)
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
@@ -80,8 +83,13 @@ def create_app(
         flask=app,
         lanes=LANES,
         lane_of=lane_of,
-        tickers=(Ticker("lease", HEARTBEAT_S, lease.tick),),
+        tickers=(
+            Ticker("lease", HEARTBEAT_S, lease.tick),
+            Ticker("purchases", STUCK_S, purchases.tick),
+        ),
         leave=lease.stop,
+        at_once=Hits(cache, count=metrics.count_hit).answer,
+        one_core=True,
     )
     return app
 
@@ -110,7 +118,7 @@ def services_of(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def status_of(node: str, cache: Cache[Page], lease: Lease, clock: Clock) -> dict[str, Any]:
+def status_of(node: str, cache: Cache[Answer], lease: Lease, clock: Clock) -> dict[str, Any]:
     """Return what `/cluster` shows of this frontend."""
     held = cache.session()
     left_s = max(0.0, held.ends_at - clock.now()) if held else None
@@ -126,7 +134,7 @@ def status_of(node: str, cache: Cache[Page], lease: Lease, clock: Clock) -> dict
     }
 
 
-def state(cache: Cache[Page]) -> str:
+def state(cache: Cache[Answer]) -> str:
     """Return in a word or two what this frontend does with its cache."""
     if cache.capacity <= 0:
         return "cache off"

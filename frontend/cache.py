@@ -93,6 +93,16 @@ class Cache(Generic[Value]):
         """Return one page of a topic, or None."""
         return self._look_up(page_key(topic, limit, after))
 
+    def hit(self, key: Key) -> Value | None:
+        """Return what a look-up would, counted if it is a hit: after a None one more will follow,
+        and that one counts the miss.
+        """
+        with self._lock:
+            value = self._get(key)
+            if value is not None:
+                self._counts["hits"] += 1
+            return value
+
     def peek(self, key: Key) -> Value | None:
         """Return what a look-up would, uncounted: for a reader already counted as a miss."""
         with self._lock:

@@ -19,6 +19,9 @@ from frontend.balancer import Balancer
 
 READ_ATTEMPT_S = 0.4
 READ_WHOLE_S = 0.9
+WRITE_WHOLE_S = 5.0
+# Longer than a lease, for which a write may have to wait; less than half of the whole.
+WRITE_ATTEMPT_S = 2.4
 ATTEMPT_MIN_S = 0.02  # less than this is not worth asking
 ANSWERS = ("not-found", "invalid-request")
 

@@ -7,6 +7,7 @@ import re
 from random import Random
 
 from flask import Response, g, request
+from werkzeug.http import parse_etags
 
 from common.errors import Problem
 from common.fields import idempotency_key, invalid, limit, parse_id
@@ -74,17 +75,19 @@ def require_operator(token: str) -> None:
 
 def read_answer(answer: Answer) -> Response:
     """Write a read's answer, or 304 when the client has it already (RFC 9110, section 13.1.2)."""
-    etag = answer.page.etag
-    known = request.if_none_match.contains_weak(etag.removeprefix("W/").strip('"'))
+    known = is_known(answer.page.etag, request.headers.get("If-None-Match"))
     response = Response(status=304) if known else _json(answer.page.body)
-    # Others may keep it but must ask again, or they would show what a write has made stale.
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["Cache-Status"] = "bazar; hit" if answer.hit else "bazar; fwd=miss"
-    response.headers["X-Served-By"] = answer.node
-    if etag:
-        response.headers["ETag"] = etag
+    for name, value in answer.headers().items():
+        response.headers[name] = value
     return response
 
 
 def _json(body: bytes) -> Response:
     return Response(body, content_type="application/json")
+
+
+def is_known(etag: str, if_none_match: str | None) -> bool:
+    """Tell whether a client has what carries this tag."""
+    if if_none_match is None:
+        return False
+    return parse_etags(if_none_match).contains_weak(etag.removeprefix("W/").strip('"'))

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from common import wsgi
 from common.clock import Clock
 from common.peer import Response
 from common.tasks import Event, Tasks
@@ -34,6 +36,35 @@ class Answer:
     node: str
     hit: bool = False
 
+    def headers(self) -> dict[str, str]:
+        """Return what goes with the page, whether its body is sent or not."""
+        labels = {
+            # Others may keep it but must ask again, or they would show what a write made stale.
+            "Cache-Control": "no-cache",
+            "Cache-Status": "bazar; hit" if self.hit else "bazar; fwd=miss",
+            "X-Served-By": self.node,
+        }
+        return labels | {"ETag": self.page.etag} if self.page.etag else labels
+
+    # As they go over the wire, made once: a hit is answered with one of them again and again.
+
+    @cached_property
+    def to_get(self) -> wsgi.Answer:
+        """The answer to GET."""
+        body = self.page.body
+        described = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        return wsgi.answer_of(200, (described | self.headers()).items(), body)
+
+    @cached_property
+    def to_head(self) -> wsgi.Answer:
+        """The answer to HEAD."""
+        return wsgi.Answer(200, self.to_get.headers, b"")
+
+    @cached_property
+    def unchanged(self) -> wsgi.Answer:
+        """The answer to who has the page already."""
+        return wsgi.answer_of(304, self.headers().items(), b"")
+
 
 class Reads:
     """The reads of the catalog; `name` is this frontend's, in whose name `cache` answers."""
@@ -42,7 +73,7 @@ class Reads:
         self,
         name: str,
         catalogs: Group,
-        cache: Cache[Page],
+        cache: Cache[Answer],
         *,
         clock: Clock,
         tasks: Tasks,
@@ -58,16 +89,14 @@ class Reads:
 
     def book(self, book_id: int) -> Answer:
         """Return a book; raises `not-found` or `unavailable`, as all reads do."""
-        page = self._cache.book(book_id)
-        return self._hit(page) if page else self._miss(book_key(book_id), f"/books/{book_id}", {})
+        hit = self._cache.book(book_id)
+        return hit or self._miss(book_key(book_id), f"/books/{book_id}", {})
 
     def topic(self, topic: str, limit: int, after: str | None) -> Answer:
         """Return one page of a topic; raises `invalid-request` for a bad cursor."""
-        page = self._cache.topic_page(topic, limit, after)
+        hit = self._cache.topic_page(topic, limit, after)
         query = {"topic": topic} | _paging(limit, after)
-        return (
-            self._hit(page) if page else self._miss(page_key(topic, limit, after), "/search", query)
-        )
+        return hit or self._miss(page_key(topic, limit, after), "/search", query)
 
     def books(self, text: str | None, limit: int, after: str | None) -> Answer:
         """Return one page of the books that hold `text`, or of all; never cached."""
@@ -90,8 +119,7 @@ class Reads:
                 self._land(key)
         # At most one attempt's time, so that enough is left for two attempts of its own.
         under_way.wait(min(READ_ATTEMPT_S, max(0.0, until - self._clock.now())))
-        page = self._cache.peek(key)
-        return self._hit(page) if page else self._fetch_and_fill(key, path, query, until)
+        return self._cache.peek(key) or self._fetch_and_fill(key, path, query, until)
 
     def _take_off(self, key: Key) -> Event | None:
         """Return the flag of the fetch under way; None: the caller is to make it, and to land."""
@@ -113,16 +141,14 @@ class Reads:
         answer, response = self._fetch(path, query, until)
         epoch, as_of = _number(response, "Bazar-Epoch"), _number(response, "Bazar-As-Of")
         if epoch is not None and as_of is not None:
-            self._cache.fill(ticket, key, answer.page, epoch=epoch, as_of=as_of)
+            hit = Answer(answer.page, self._name, hit=True)
+            self._cache.fill(ticket, key, hit, epoch=epoch, as_of=as_of)
         return answer
 
     def _fetch(self, path: str, query: Mapping[str, Any], until: float) -> tuple[Answer, Response]:
         answered = self._catalogs.read(path, query, until)
         response = answered.response
         return Answer(Page(response.body, response.header("ETag")), answered.node), response
-
-    def _hit(self, page: Page) -> Answer:
-        return Answer(page, self._name, hit=True)
 
     def _until(self) -> float:
         return self._clock.now() + READ_WHOLE_S

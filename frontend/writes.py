@@ -1,4 +1,4 @@
-"""Carries writes out: a purchase through an order server, an operator's at the catalog leader.
+"""Carries an operator's writes to the catalog that leads.
 
 Law: every attempt of a write carries the same key, and `outcomes.py` decides what they amount to.
 """
@@ -7,68 +7,17 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from common.clock import Clock
 from common.errors import Problem
 from common.peer import NoAnswer, Peer, PeerDown, Response
-from frontend.gateway import ATTEMPT_MIN_S, Group, leader_named
+from frontend.gateway import ATTEMPT_MIN_S, WRITE_ATTEMPT_S, WRITE_WHOLE_S, leader_named
 from frontend.lease import Lease
 from frontend.outcomes import Failure, Outcome, outcome_of, unanswered
 
-WRITE_WHOLE_S = 5.0
-# Longer than a lease, for which a write may have to wait; less than half of the whole.
-WRITE_ATTEMPT_S = 2.4
 ASKS_OF_ONE_NODE_MAX = 2
 FINAL = ("writes-unavailable", "rate-limited")  # from a leader: other nodes would only name it
-
-
-@dataclass(frozen=True)
-class Sold:
-    """The order, byte for byte, and its id."""
-
-    order_id: str
-    body: bytes
-
-
-class Purchases:
-    """Sells through the order servers."""
-
-    def __init__(self, orders: Group, clock: Clock) -> None:
-        self._orders = orders
-        self._clock = clock
-
-    def sell(self, lines: list[dict[str, int]], key: str) -> Sold:
-        """Sell a basket; raises a recorded refusal, or what `outcomes.unanswered` says."""
-        until = self._clock.now() + WRITE_WHOLE_S
-        attempts: list[tuple[str, Failure]] = []
-        for name in self._orders.order():
-            left_s = until - self._clock.now()
-            if left_s < ATTEMPT_MIN_S:
-                break
-            try:
-                return self._ask(name, lines, key, min(WRITE_ATTEMPT_S, left_s))
-            except (Problem, PeerDown) as error:
-                if outcome_of(error) is Outcome.ANSWERED:
-                    raise
-                attempts.append((name, error))
-        raise unanswered(attempts, key)
-
-    def _ask(self, name: str, lines: list[dict[str, int]], key: str, timeout_s: float) -> Sold:
-        peer, headers = self._orders.peers[name], {"Idempotency-Key": key}
-        document = {"items": lines}
-        try:
-            response = peer.call(
-                "POST", "/sales", document=document, headers=headers, timeout_s=timeout_s
-            )
-            sold = Sold(_member(name, response, "order_id", str), response.body)
-        except (Problem, PeerDown) as error:
-            useless = isinstance(error, PeerDown) or error.code == "unavailable"
-            (self._orders.failed if useless else self._orders.succeeded)(name)
-            raise
-        self._orders.succeeded(name)
-        return sold
 
 
 class Operations:
@@ -80,7 +29,8 @@ class Operations:
         self._clock = clock
 
     def run(self, kind: str, body: Mapping[str, Any], key: str) -> tuple[int, dict[str, Any]]:
-        """Return the recorded outcome's status and answer; raises as `Purchases.sell` does."""
+        """Return the recorded outcome's status and answer; raises a recorded
+        refusal, or what `outcomes.unanswered` says."""
         until = self._clock.now() + WRITE_WHOLE_S
         document = {"key": key, "kind": kind, "body": body}
         leader = self._lease.leader()

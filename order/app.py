@@ -13,7 +13,13 @@ from common.auth import Signer
 from common.clock import Clock
 from common.config import Settings
 from common.peer import Http, Peer
-from common.service import PUBLIC_BODY_BYTES_MAX, Lane, Service, StartRefused
+from common.service import (
+    INTERNAL_BODY_BYTES_MAX,
+    PUBLIC_BODY_BYTES_MAX,
+    Lane,
+    Service,
+    StartRefused,
+)
 from common.tasks import Tasks
 from common.web import OPEN_PATHS, Readiness, new_app
 from order.follower import Follower
@@ -25,7 +31,7 @@ from order.store import Store, open_database
 
 FILE_NAME = "orders.db"
 LANES = {
-    "sales": Lane(workers=64, waiting_max=512, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
+    "sales": Lane(workers=64, waiting_max=512, body_bytes_max=INTERNAL_BODY_BYTES_MAX),
     "reads": Lane(workers=16, waiting_max=256, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
     "health": Lane(workers=2, waiting_max=64, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
 }

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.bundle import Recorded
+from common.compact import compact
+
 OVERLAP_ROWS = 1
 
 
@@ -68,7 +71,7 @@ def order_of(document: Any, number: Any) -> Order:
     order_id = document.get("order_id") if isinstance(document, dict) else None
     if not isinstance(order_id, str) or not order_id or not isinstance(number, int | None):
         raise Malformed("an order without order_id, or with a number that is none")
-    return Order(order_id, number, json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    return Order(order_id, number, compact(document))
 
 
 def ask_after(since: int) -> int:
@@ -105,15 +108,12 @@ def parse_page(
     return Page(cluster, since, end, orders, epoch, as_of)
 
 
-def parse_outcome(document: Any, cluster: str) -> Outcome:
+def outcome_of(told: Recorded, cluster: str) -> Outcome:
     """Return the recorded outcome of a sale; raise `Malformed` when it cannot be one."""
-    try:
-        status, answer = document["status"], dict(document["answer"])
-    except (TypeError, KeyError, ValueError) as error:
-        raise Malformed(f"not an outcome: {error!r}") from error
-    if status == 201:
+    if told.status == 201:
+        answer = dict(told.answer)
         number = answer.pop("number", None)
-        return Outcome(status, answer, order_of(answer, number), cluster)
-    if not isinstance(status, int) or not 400 <= status < 500:
+        return Outcome(201, answer, order_of(answer, number), cluster)
+    if not 400 <= told.status < 500:
         raise Malformed("an outcome is 201 or a refusal")
-    return Outcome(status, answer)
+    return Outcome(told.status, told.answer)

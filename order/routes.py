@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 
+from common import bundle
+from common.compact import compact
 from common.cursor import read_cursor, write_cursor
-from common.errors import MEDIA_TYPE, Problem
+from common.errors import Problem
 from common.fields import idempotency_key, invalid, known, limit, sale_lines
-from common.web import json_answer, json_body, problem_response, query
+from common.web import json_answer, json_document, problem_response, query
 from order.follower import Follower
 from order.model import Outcome
-from order.sales import Sales
+from order.sales import Sale, Sales
 from order.store import NotStored, StorageBroken, Store
 
 LIST = "orders"
@@ -35,12 +36,9 @@ def add_routes(
 
     @app.post("/sales")
     def sell() -> Response:
-        key = idempotency_key(request.headers.get("Idempotency-Key"))
-        if key is None:
-            raise invalid("Idempotency-Key", "is missing")
-        body = json_body()
-        known(body, ("items",))
-        return outcome_answer(sales.buy(sale_lines(body.get("items")), key, g.until))
+        asked = [_sale(document) for document in bundle.writes_in(json_document())]
+        text = bundle.list_text(_told(outcome) for outcome in sales.buy(asked, g.until))
+        return Response(text, content_type="application/json")
 
     @app.get("/orders/<order_id>")
     def order(order_id: str) -> Response:
@@ -62,14 +60,23 @@ def add_routes(
         return problem_response(Problem("unavailable", f"this order server's disk: {error}"))
 
 
-def outcome_answer(outcome: Outcome) -> Response:
-    """Write what the leader decided: the order, or the refusal with its own status."""
-    if outcome.order is None:
-        response = json_answer(outcome.answer, outcome.status)
-        response.content_type = MEDIA_TYPE
-        return response
-    location = f"/orders/{quote(outcome.order.order_id, safe='')}"
-    return json_answer(outcome.answer, outcome.status, {"Location": location})
+def _sale(document: Any) -> Sale:
+    if not isinstance(document, dict):
+        raise Problem("invalid-request", "a sale is an object with key and items")
+    known(document, ("key", "items"))
+    key = idempotency_key(document.get("key"))
+    if key is None:
+        raise invalid("key", "is missing")
+    return Sale(key, sale_lines(document.get("items")))
+
+
+def _told(outcome: Outcome | Problem) -> str:
+    """Write what the leader decided: the order, or the refusal; or why nobody can say."""
+    if isinstance(outcome, Problem):
+        return bundle.problem_text(outcome)
+    if outcome.order:
+        return bundle.recorded_text(outcome.status, outcome.order.body)
+    return bundle.recorded_text(outcome.status, compact(outcome.answer))
 
 
 def _find(store: Store, follower: Follower, order_id: str) -> str:

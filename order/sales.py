@@ -12,12 +12,12 @@ from typing import Any
 
 import apsw
 
-from common.auth import CLUSTER
+from common import bundle
 from common.clock import Clock
 from common.errors import Problem
 from common.peer import NotSent, Peer, PeerDown
 from order.metrics import Metrics
-from order.model import Malformed, Outcome, Refused, parse_outcome
+from order.model import Malformed, Outcome, Refused, outcome_of
 from order.store import NotStored, StorageBroken, Store
 
 log = logging.getLogger("bazar.order")
@@ -39,10 +39,12 @@ NOTHING_HAPPENED = frozenset(
 FINAL = frozenset({"invalid-request", "idempotency-mismatch", "too-large"})
 
 
-class Tally:
-    """What the attempts for one key add up to."""
+class Sale:
+    """A basket and its key, what the attempts for it add up to, and at last its outcome."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, items: Sequence[Mapping[str, int]]) -> None:
+        self.operation = {"key": key, "kind": "sell", "body": {"items": items}}
+        self.outcome: Outcome | Problem | None = None
         self._key = key
         self._unknown = False
         self._why: list[str] = []
@@ -57,9 +59,10 @@ class Tally:
         self._why.append(why)
 
     def refused(self, name: str, problem: Problem) -> None:
-        """Note a problem; raise it when no further attempt can change the answer."""
+        """Note a problem; it is the outcome when no further attempt can change the answer."""
         if problem.code in FINAL or (problem.code == "in-progress" and not self._unknown):
-            raise problem
+            self.outcome = problem
+            return
         why = f"{name}: {problem.detail}"
         if problem.code in NOTHING_HAPPENED:
             self.nothing(why)
@@ -119,50 +122,59 @@ class Sales:
         """Return the catalog that is asked first."""
         return self._leader
 
-    def buy(self, items: Sequence[Mapping[str, int]], key: str, until: float) -> Outcome:
-        """Sell a basket once per key; return the recorded outcome, sold or refused.
-
-        Raises `writes-unavailable`, `outcome-unknown`, `in-progress`, `idempotency-mismatch`,
+    def buy(self, sales: Sequence[Sale], until: float) -> list[Outcome | Problem]:
+        """Sell each basket once per key; return the recorded outcomes, sold or refused, or
+        `writes-unavailable`, `outcome-unknown`, `in-progress`, `idempotency-mismatch`,
         `invalid-request`.
         """
-        operation = {"key": key, "kind": "sell", "body": {"items": items}}
-        try:
-            outcome = self._sell(operation, Tally(key), until - MARGIN_S)
-        except Problem as problem:
-            self._metrics.sales.labels(problem.code).inc()
-            raise
-        told = "sold" if outcome.order else str(outcome.answer.get("code"))
-        self._metrics.sales.labels(told).inc()
-        self._keep(outcome)
-        return outcome
+        self._sell(sales, until - MARGIN_S)
+        outcomes = [sale.outcome or sale.verdict() for sale in sales]
+        for outcome in outcomes:
+            self._metrics.sales.labels(_told(outcome)).inc()
+        self._keep([outcome for outcome in outcomes if isinstance(outcome, Outcome)])
+        return outcomes
 
-    def _sell(self, operation: Mapping[str, Any], tally: Tally, until: float) -> Outcome:
+    def _sell(self, sales: Sequence[Sale], until: float) -> None:
         plan = Plan(self._leader, self._catalogs)
         while (left_s := until - self._clock.now()) > 0 and (name := plan.next()) is not None:
-            try:
-                return self._ask(name, operation, left_s if plan.is_over else left_s / 2)
-            except NotSent:
-                tally.nothing(f"{name} cannot be reached")
-            except (PeerDown, Malformed):
-                tally.unknown(f"{name} did not answer in time")
-            except Problem as problem:
-                tally.refused(name, problem)
+            problems = self._ask(name, sales, left_s if plan.is_over else left_s / 2)
+            sales = [sale for sale in sales if sale.outcome is None]
+            if not sales:
+                return
+            for problem in problems:
                 if problem.code == "not-leader":
                     plan.hint(name, problem.members.get("leader"))
-                if problem.code == "writes-unavailable":
-                    plan.only(lambda other: self._leads(other, until))
-        raise tally.verdict()
+            if any(problem.code == "writes-unavailable" for problem in problems):
+                plan.only(lambda other: self._leads(other, until))
 
-    def _ask(self, name: str, operation: Mapping[str, Any], timeout_s: float) -> Outcome:
-        answer = self._catalogs[name].call(
-            "POST", "/operations", timeout_s=timeout_s, document=operation
-        )
+    def _ask(self, name: str, sales: Sequence[Sale], timeout_s: float) -> list[Problem]:
+        """Let each sale learn what a catalog says of it; return the problems among that."""
+        operations = [sale.operation for sale in sales]
         try:
-            outcome = parse_outcome(answer.json(), answer.header(CLUSTER))
-        except ValueError as error:
-            raise Malformed(str(error)) from error
-        self._leader = name
-        return outcome
+            reply = bundle.send(self._catalogs[name], "/operations", operations, timeout_s)
+        except NotSent:
+            for sale in sales:
+                sale.nothing(f"{name} cannot be reached")
+            return []
+        except PeerDown:
+            for sale in sales:
+                sale.unknown(f"{name} did not answer in time")
+            return []
+        except Problem as problem:
+            reply = bundle.Reply([problem] * len(sales), "")
+        for sale, told in zip(sales, reply.told, strict=True):
+            if isinstance(told, Problem):
+                sale.refused(name, told)
+            else:
+                self._decided(name, sale, told, reply.cluster)
+        return [told for told in reply.told if isinstance(told, Problem)]
+
+    def _decided(self, name: str, sale: Sale, told: bundle.Recorded, cluster: str) -> None:
+        try:
+            sale.outcome = outcome_of(told, cluster)
+            self._leader = name
+        except Malformed:
+            sale.unknown(f"{name} did not answer in time")
 
     def _leads(self, name: str, until: float) -> bool:
         """Tell whether a node says that it leads.
@@ -177,11 +189,21 @@ class Sales:
         except (PeerDown, Problem, ValueError, TypeError, KeyError):
             return False
 
-    def _keep(self, outcome: Outcome) -> None:
-        """Store what was sold; when that fails the answer stands, for the ledger has it."""
-        if outcome.order is None:
+    def _keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Store what was sold; when that fails the answers stand, for the ledger has them."""
+        orders = [outcome.order for outcome in outcomes if outcome.order]
+        if not orders:
             return
+        cluster = next(outcome.cluster for outcome in outcomes if outcome.order)
         try:
-            self._store.record(outcome.order, outcome.cluster)
+            self._store.record(orders, cluster)
         except (Refused, NotStored, StorageBroken, apsw.Error) as error:
-            log.error("order %s is sold but not in this log: %s", outcome.order.order_id, error)
+            ids = ", ".join(order.order_id for order in orders)
+            log.error("sold but not in this log: %s; orders %s", error, ids)
+
+
+def _told(outcome: Outcome | Problem) -> str:
+    """Return a sale's outcome in a word, for the metrics."""
+    if isinstance(outcome, Problem):
+        return outcome.code
+    return "sold" if outcome.order else str(outcome.answer.get("code"))

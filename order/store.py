@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -86,15 +86,16 @@ class Store:
             )
             return [Order(*row) for row in rows], end
 
-    def record(self, order: Order, cluster: str) -> None:
-        """Store an order this server has just sold; the cursor stays where it is.
+    def record(self, orders: Sequence[Order], cluster: str) -> None:
+        """Store orders this server has just sold; the cursor stays where it is.
 
         Raises `Refused`, `NotStored`, `StorageBroken`.
         """
         with self._lock:
             with self._transaction() as db:
                 place = self._joined(db, cluster)
-                _put(db, order)
+                for order in orders:
+                    _put(db, order)
             self._place = place
 
     def follow(self, page: Page) -> int:

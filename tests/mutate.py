@@ -21,7 +21,7 @@ from rich.table import Table
 from tests.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("common", "catalog", "order", "frontend", "tests", "pyproject.toml")
+COPIED = ("common", "catalog", "order", "frontend", "tests", "pyproject.toml", "requirements.txt")
 SUMMARY = re.compile(r"^(\d+) schedules in", re.MULTILINE)
 VIOLATED = re.compile(r"^seed \d+: (.*)$", re.MULTILINE)
 FAILED = re.compile(r"^FAILED \S+::(\S+)", re.MULTILINE)
@@ -61,9 +61,12 @@ def caught_by(mutation: Mutation | None, seeds: int) -> tuple[str | None, int]:
         if mutation is not None:
             take_out(mutation, Path(name))
         if mutation and mutation.held_by:
-            held = _run(name, *PYTEST, "-k", mutation.held_by, *NAMED)
+            path, _, test = mutation.held_by.rpartition("::")
+            held = _run(name, *PYTEST, "-k", test, *([path] if path else NAMED))
             if failed := FAILED.search(held.stdout):
                 return failed[1], 1
+            if held.returncode:
+                raise RuntimeError(f"{mutation.held_by} did not run:\n{held.stdout}"[-3000:])
         named = _run(name, *PYTEST, *NAMED)
         if failed := FAILED.search(named.stdout):
             return failed[1], int((PASSED.search(named.stdout) or (0, 0))[1]) + 1

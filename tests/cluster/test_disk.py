@@ -450,6 +450,30 @@ def test_a_disk_from_an_older_epoch_rejoins(build: Build, name: str) -> None:
     sold_once(cluster, "k")
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", CATALOGS)
+def test_what_follows_a_failed_sync_does_not_build_on_what_the_disk_never_got(
+    build: Build, name: str, seed: int
+) -> None:
+    """The next process reads the cache, goes on, is killed; then the cache is dropped."""
+    cluster = build(seed=seed)
+    cluster.outage.break_sync(name, LOG)
+    buying(cluster, "k")
+    cluster.run_for(4.0)
+    assert buy(cluster, "k").status == 201
+    assert buy(cluster, "after").status == 201
+    cluster.run_for(0.5)  # the replica hears that it is committed
+    for catalog in CATALOGS:
+        cluster.kill(catalog)
+    cluster.run_for(3.0)
+    cluster.start(name)
+    cluster.run_for(1.0)
+    assert left(cluster) == 2
+    cluster.start(*CATALOGS)
+    cluster.run(cluster.ready, 10)
+    same_everywhere(cluster)
+
+
 # --- clocks, and the end of a process ---
 
 

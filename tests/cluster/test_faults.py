@@ -450,17 +450,36 @@ def test_one_copy_two_hundred_buyers_one_sale(build: Build) -> None:
     assert left(cluster) == 0
 
 
+def test_purchases_that_travel_together_hear_each_its_own_answer(build: Build) -> None:
+    """Thirty at one frontend at once, of two books, some for more than is left."""
+    cluster = build()
+    answers: dict[int, Response] = {}
+
+    def buyer(number: int) -> None:
+        document = {"quantity": 9 if number % 5 == 4 else 1}
+        target = f"/purchase/{1 + number % 2}"
+        answers[number] = cluster.ask(FRONTEND, "POST", target, document, key=f"k-{number}")
+
+    jobs = [cluster.client("buyer", lambda number=number: buyer(number)) for number in range(30)]
+    cluster.run(lambda: all(job.done for job in jobs), 30)
+    for number, answer in answers.items():
+        told = answer.json()
+        book = told["items"][0]["book_id"] if answer.status == 201 else told["book_id"]
+        assert book == 1 + number % 2
+        assert answer.status == 409 if number % 5 == 4 else answer.status in (201, 409)
+    sold = [answer.json()["order_id"] for answer in answers.values() if answer.status == 201]
+    assert len(set(sold)) == len(sold) == 8
+    assert [left(cluster, book) for book in (1, 2)] == [0, 0]
+
+
 def test_the_same_key_at_both_order_servers_at_once_is_one_sale(build: Build) -> None:
     """The same answer twice; another body under that key is refused with 422."""
     cluster = build()
     answers: list[Any] = []
 
     def sell(order: str) -> None:
-        document = {"items": [{"book_id": 1, "quantity": 1}]}
-        headers = {"Idempotency-Key": "k"}
-        answer = cluster.peer(order).call(
-            "POST", "/sales", timeout_s=4, document=document, headers=headers
-        )
+        document = [{"key": "k", "items": [{"book_id": 1, "quantity": 1}]}]
+        answer = cluster.peer(order).call("POST", "/sales", timeout_s=4, document=document)
         answers.append(answer.json())
 
     jobs = [

@@ -601,6 +601,8 @@ def test_a_halted_node_stays_halted(shop: Catalogs) -> None:
     """Whatever arrives in its last moments."""
     node = shop.node(TWO)
     node.halt("the disk failed")
+    with pytest.raises(AssertionError, match="Halted"):
+        shop.run_for(1.0)  # its writer ends
     record = node.record.record
     assert record is not None
     document = {

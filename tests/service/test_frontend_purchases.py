@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from werkzeug.test import TestResponse
 
+from common.errors import parse
 from common.peer import Request, Response
 from tests.support.frontend_fakes import (
     ORDER_ID,
@@ -17,6 +18,7 @@ from tests.support.frontend_fakes import (
     in_turn,
     order_server,
     refusal,
+    sold,
 )
 
 BUY = "/purchase/1"
@@ -35,6 +37,10 @@ def buy(world: World, key: str | None = "my-key") -> TestResponse:
 
 def sales(world: World) -> list[Request]:
     return [request for request in world.http.sent if request.target == "/sales"]
+
+
+def keys(world: World) -> list[str]:
+    return [sale["key"] for request in sales(world) for sale in json.loads(request.body)]
 
 
 # What is sold
@@ -72,15 +78,14 @@ def test_what_the_order_server_is_asked(
     response = world.client.post(path, data=body, headers=KEY)
     assert response.status_code == 201
     (asked,) = sales(world)
-    assert json.loads(asked.body) == {"items": lines}
-    assert asked.headers["Idempotency-Key"] == "my-key"
+    assert json.loads(asked.body) == [{"key": "my-key", "items": lines}]
 
 
 def test_a_key_is_made_when_there_is_none(world: World) -> None:
     """A new one each time, the same for every attempt, and the client is told."""
     world.http.nodes["order-1"] = broken
     first, second = buy(world, key=None), buy(world, key=None)
-    made = [request.headers["Idempotency-Key"] for request in sales(world)]
+    made = keys(world)
     assert first.headers["Idempotency-Key"] == made[0] == made[1]
     assert second.headers["Idempotency-Key"] == made[-1] != made[0]
     assert len(made[0]) == 32
@@ -95,7 +100,7 @@ def test_purchases_take_turns(world: World) -> None:
 
 # Combinations
 
-sold: Reply = order_server
+well: Reply = order_server
 silent = "silent"
 running, unknown = refusal("in-progress"), refusal("outcome-unknown", idempotency_key="my-key")
 refused, unavailable = refusal("writes-unavailable"), refusal("unavailable")
@@ -107,7 +112,7 @@ other_secret = refusal("unauthorized")
 
 def not_ours(request: Request) -> Response:
     """Answer 201 with something that no order server says."""
-    return answer({"hello": "world"}, 201)
+    return answer([{"status": 201, "answer": {"hello": "world"}}])
 
 
 def page_of_a_proxy(request: Request) -> Response:
@@ -117,16 +122,16 @@ def page_of_a_proxy(request: Request) -> Response:
 
 CASES: list[tuple[Reply | str, Reply | str, int, str]] = [
     # first, second, status, code ("" for an order)
-    (dead, sold, 201, ""),
-    (broken, sold, 201, ""),
-    (silent, sold, 201, ""),
-    (unknown, sold, 201, ""),
-    (unavailable, sold, 201, ""),
-    (refused, sold, 201, ""),
-    (full, sold, 201, ""),
-    (running, sold, 201, ""),
-    (not_ours, sold, 201, ""),
-    (page_of_a_proxy, sold, 201, ""),
+    (dead, well, 201, ""),
+    (broken, well, 201, ""),
+    (silent, well, 201, ""),
+    (unknown, well, 201, ""),
+    (unavailable, well, 201, ""),
+    (refused, well, 201, ""),
+    (full, well, 201, ""),
+    (running, well, 201, ""),
+    (not_ours, well, 201, ""),
+    (page_of_a_proxy, well, 201, ""),
     (sold_out, "never asked", 409, "sold-out"),
     (no_book, "never asked", 404, "not-found"),
     (mismatch, "never asked", 422, "idempotency-mismatch"),
@@ -165,14 +170,18 @@ CASES: list[tuple[Reply | str, Reply | str, int, str]] = [
 ]
 
 
+@pytest.mark.parametrize("of_each", [False, True])
 @pytest.mark.parametrize(("first", "second", "status", "code"), CASES)
 def test_two_attempts_amount_to(
-    world: World, first: Reply | str, second: Reply | str, status: int, code: str
+    world: World, first: Reply | str, second: Reply | str, status: int, code: str, of_each: bool
 ) -> None:
-    """Each row: what one order server does, what the other does, what the buyer is told."""
+    """Each row: what one order server does, what the other does, what the buyer is told; a refusal
+    is one of the message, or `of_each` purchase in it.
+    """
     replies: dict[Reply | str, Reply] = {silent: world.silent(), "never asked": _never_asked}
-    world.http.nodes["order-1"] = replies.get(first, first)  # type: ignore[arg-type]
-    world.http.nodes["order-2"] = replies.get(second, second)  # type: ignore[arg-type]
+    for name, what in (("order-1", first), ("order-2", second)):
+        reply: Reply = replies.get(what, what)  # type: ignore[arg-type]
+        world.http.nodes[name] = told_of_each(reply) if of_each else reply
     began = world.clock.now()
     response = buy(world)
     assert (response.status_code, response.get_json().get("code", "")) == (status, code)
@@ -183,6 +192,17 @@ def test_two_attempts_amount_to(
     if status == 503:
         assert response.headers["Retry-After"] == "1"
         assert response.content_type == "application/problem+json"
+
+
+def told_of_each(reply: Reply) -> Reply:
+    """Say of each purchase what is else said of the message."""
+
+    def node(request: Request) -> Response:
+        response = reply(request)
+        problem = parse(response.body)
+        return response if problem is None else answer([problem.body()])
+
+    return node
 
 
 def _never_asked(request: Request) -> Response:
@@ -246,7 +266,7 @@ def test_the_same_key_again_is_the_order_servers_to_answer(world: World) -> None
     """The frontend remembers no keys: whichever server is asked, the ledger knows."""
     first, second = buy(world), buy(world)
     assert first.data == second.data
-    assert [request.headers["Idempotency-Key"] for request in sales(world)] == ["my-key"] * 2
+    assert keys(world) == ["my-key"] * 2
 
 
 def test_a_refusal_is_passed_on_as_it_is(world: World) -> None:
@@ -305,8 +325,8 @@ def test_a_purchase_that_comes_back_is_sold_once(world: World) -> None:
     recorded: dict[str, Response] = {}
 
     def sell(request: Request) -> Response:
-        key = request.headers["Idempotency-Key"]
-        return recorded.setdefault(key, answer({"order_id": f"o{len(recorded)}"}, 201))
+        (sale,) = json.loads(request.body)
+        return recorded.setdefault(sale["key"], sold({"order_id": f"o{len(recorded)}"}))
 
     def sell_and_die(request: Request) -> Response:
         sell(request)

@@ -1,5 +1,6 @@
 """The frontend over the real `requests` client, its peers pretended by `responses`."""
 
+import json
 from collections.abc import Iterator
 from random import Random
 
@@ -93,11 +94,11 @@ def test_a_purchase_is_tried_at_the_other_server_with_the_same_key(
 ) -> None:
     """The first timed out: it may have sold."""
     peers.post(f"{O1}/sales", body=requests.ReadTimeout())
-    peers.post(f"{O2}/sales", json={"order_id": "o1"}, status=201)
+    peers.post(f"{O2}/sales", json=[{"status": 201, "answer": {"order_id": "o1"}}])
     response = client.post("/purchase/1")
     assert response.status_code == 201
     keys = {
-        call.request.headers["Idempotency-Key"]
+        json.loads(call.request.body or "")[0]["key"]
         for call in peers.calls
         if call.request.url is not None and call.request.url.endswith("/sales")
     }

@@ -48,27 +48,24 @@ def ask(
         "server": ("127.0.0.1", 80),
         "client": ("127.0.0.1", 1234),
         "headers": [
-            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+            (name.replace("_", "-").encode(), value.encode())
+            for name, value in ({"host": "gate"} | headers).items()
         ],
     }
-    coming, sent = list(messages), []
+    coming = list(messages)
 
     async def receive() -> Message:
         if not coming:
             await asyncio.Event().wait()
         return coming.pop(0)
 
-    async def send(message: Message) -> None:
-        sent.append(message)
-
     gate = make_gate()
-    asyncio.run(gate(scope, receive, send))
+    answer = asyncio.run(gate(scope, receive))
     assert gate.close() == 0
-    if not sent:
+    if answer is None:
         return None
-    start, body = sent
-    named = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], named, body["body"]
+    named = {name.decode(): value.decode() for name, value in answer.headers}
+    return answer.status, named, answer.body
 
 
 def part(body: bytes, more: bool) -> Message:

@@ -219,12 +219,17 @@ class FakeCatalog:
 ORDER_ID = "0123456789abcdef0123456789abcdef"
 
 
+def sold(*orders: dict[str, Any]) -> Response:
+    """Return the answer of an order server that sold everything in a message."""
+    return answer([{"status": 201, "answer": order} for order in orders])
+
+
 def order_server(request: Request) -> Response:
     """Sell everything asked for, and know one order."""
     path = request.target.partition("?")[0]
     if path == "/sales":
-        items = json.loads(request.body)["items"]
-        return answer({"order_id": ORDER_ID, "items": items, "total_cents": 0}, 201)
+        order = {"order_id": ORDER_ID, "total_cents": 0}
+        return sold(*[order | {"items": sale["items"]} for sale in json.loads(request.body)])
     if path == "/status":
         return answer({"node": request.to, "role": "order", "state": "following"})
     if path == f"/orders/{ORDER_ID}":

@@ -229,8 +229,8 @@ def run_schedule(
     *,
     frontends: int = 2,
     clients: int = 3,
-    calls: int = 16,
-    rounds: int = 4,
+    calls: int = 12,
+    rounds: int = 3,
     telling: bool = False,
 ) -> Run:
     """Run one seeded schedule and check it; the failure carries the seed and what happened, with

@@ -21,6 +21,7 @@ from common.errors import PUBLIC
 from common.peer import RequestsHttp
 from common.service import service_of
 from common.tasks import Threads
+from tests.mutations import MUTATIONS
 from tests.support.processes import ROOT, write_cluster
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -120,6 +121,15 @@ def test_every_route_is_in_the_readme_or_in_wire_md(routes: set[tuple[str, str]]
 
 
 # --- tests that the docs name ---
+
+
+def test_every_rule_that_is_taken_out_is_in_the_table_of_proofs() -> None:
+    """docs/proof.md, with the test that holds it."""
+    proof = (ROOT / "docs" / "proof.md").read_text("utf-8")
+    for mutation in MUTATIONS:
+        test = mutation.held_by.rpartition("::")[2]
+        held_by = f"`{test}`" if test else "random schedules"
+        assert f"| {mutation.rule} | {held_by} |" in proof
 
 
 def named_tests(text: str) -> set[str]:

@@ -196,8 +196,94 @@ def test_a_header_block_has_a_limit(shared: Toy) -> None:
         assert read_all(connection).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("piece_bytes", [1000, 8_000_000])
+def test_a_header_without_end_is_refused(shared: Toy, piece_bytes: int) -> None:
+    """One line of it alone, however it is cut."""
+    with shared.connect() as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(head("GET", "/echo")[:-2] + b"X: ")
+        for _ in range(8_000_000 // piece_bytes):
+            connection.sendall(b"a" * piece_bytes)
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+    assert shared.state()
+
+
 @pytest.mark.parametrize(
-    "request_", [b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n"]
+    ("version", "hosts", "status"),
+    [("1.1", 0, 400), ("1.1", 1, 200), ("1.1", 2, 400), ("1.0", 0, 200), ("1.0", 2, 400)],
+)
+def test_a_request_of_http_1_1_names_one_host(
+    shared: Toy, version: str, hosts: int, status: int
+) -> None:
+    """RFC 9112, section 3.2."""
+    lines = (f"GET /echo HTTP/{version}", *["Host: toy"] * hosts, CLOSE, "", "")
+    answer = talk(shared, "\r\n".join(lines).encode())
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    if status == 400:
+        assert problem(answer) == "invalid-request"
+
+
+@pytest.mark.parametrize("header", ["", "Connection: keep-alive\r\n"])
+def test_http_1_0_gets_one_answer_a_connection(shared: Toy, header: str) -> None:
+    """It is told that nothing follows."""
+    answer = talk(shared, f"GET /echo HTTP/1.0\r\n{header}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_request_may_come_byte_by_byte(shared: Toy) -> None:
+    """Twice on one connection."""
+    with shared.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in head("GET", "/echo/1") + head("GET", "/echo/2", CLOSE):
+            connection.sendall(bytes((byte,)))
+        assert re.findall(rb'"path":"(\d)"', read_all(connection)) == [b"1", b"2"]
+
+
+def test_get_may_have_a_body(shared: Toy) -> None:
+    """It is read to its end: what follows on the connection is another request."""
+    first = head("GET", "/echo/1", "Content-Length: 5") + b"hello"
+    answer = talk(shared, first + head("GET", "/echo/2", CLOSE))
+    assert re.findall(rb'"body":"(\w*)"', answer) == [b"hello", b""]
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+def test_an_offer_of_another_protocol_is_ignored(shared: Toy, protocol: str) -> None:
+    """With its body, and with what follows: Java's client offers h2c with its first request."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AA")
+    first = head("POST", "/echo/1", *offer, "Content-Length: 5") + b"hello"
+    second = head("GET", "/echo/2", *offer)
+    answer = talk(shared, first + second + head("GET", "/echo/3", CLOSE))
+    assert re.findall(rb'"path":"(\d)","target":"[^"]*","body":"(\w*)"', answer) == [
+        (b"1", b"hello"), (b"2", b""), (b"3", b""),
+    ]  # fmt: skip
+
+
+def test_blanks_around_a_header_are_no_part_of_it(shared: Toy) -> None:
+    """RFC 9112, section 5.1."""
+    assert b'"A":"b c"' in talk(shared, head("GET", "/echo", "A: \t b c \t ", CLOSE))
+
+
+def test_who_asks_to_close_is_closed(shared: Toy) -> None:
+    """Also after requests that did not ask."""
+    answer = talk(shared, head("HEAD", "/echo") + head("GET", "/echo/2", CLOSE))
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert answer.count(b"connection: close") == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"GET /echo\r\n\r\n",
+        b"GET /echo HTTP/2.0\r\nHost: toy\r\n\r\n",
+        b"CONNECT toy:80 HTTP/1.1\r\nHost: toy\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHost: toy\r\n folded\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nHo st: toy\r\n\r\n",
+        head("GET", "/echo", "Content-Length: 1", "Transfer-Encoding: chunked"),
+        b"POST /echo HTTP/1.1\r\nHost: toy\r\nContent-Length: x\r\n\r\n",
+    ],
 )
 def test_what_is_no_http_is_refused(shared: Toy, request_: bytes) -> None:
     """A plain 400, and the server lives on."""
@@ -267,6 +353,16 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(toy: Toy) -> None:
         assert b'{"held":"last"}' in read_all(held)
     assert toy.ends() == 0
     assert toy.diary() == ["loop runs", "answered last", "stop", "loop ended", "close"]
+
+
+def test_sigterm_closes_idle_connections(toy: Toy) -> None:
+    """At once, and the process exits 0."""
+    with toy.connect() as used, toy.connect() as fresh:
+        used.sendall(head("HEAD", "/echo"))
+        assert used.recv(65536).startswith(b"HTTP/1.1 200 ")
+        toy.popen.send_signal(signal.SIGTERM)
+        assert (used.recv(1), fresh.recv(1)) == (b"", b"")
+    assert toy.ends() == 0
 
 
 def refuses(toy: Toy) -> bool:

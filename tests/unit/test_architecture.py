@@ -23,15 +23,15 @@ PURE = (
 )
 IMPURE_STDLIB = {"sqlite3", "threading", "time", "random", "socket", "subprocess", "asyncio"}
 STARTS_THREADS = {"common/serve.py", "common/tasks.py", "common/gate.py"}
-BINDS_PORTS = {"common/serve.py"}
+USES_SOCKETS = {"common/serve.py", "common/protocol.py", "common/connections.py"}
 COMMANDS = {"catalog/importer.py"}  # a command line of its own, not part of a service
 
 PURE_COMMON = {"common.position"}  # a value, used by the rules of replication
 
 # What a module may call while it is being imported: it makes constants (a file of its own is one).
 CONSTANT_CALLS = {
-    "Decimal", "MappingProxyType", "NewType", "Path", "TypeVar", "frozenset", "getLogger",
-    "len", "max", "min", "range", "compile", "namedtuple", "timedelta", "tuple",
+    "Decimal", "JSONEncoder", "MappingProxyType", "NewType", "Path", "TypeVar", "frozenset",
+    "getLogger", "len", "max", "min", "range", "compile", "namedtuple", "timedelta", "tuple",
     "items", "keys", "values", "read_text", "resolve", "with_name",
 }  # fmt: skip
 
@@ -96,14 +96,14 @@ def uses(module: str, *names: str) -> bool:
 def test_only_the_runner_starts_threads() -> None:
     """A service gets `tasks`, so that the simulator can own every thread of it."""
     threads = ("threading.Thread", "threading.Timer", "concurrent.futures.ThreadPoolExecutor")
-    started = {module for module in modules(*PACKAGES) if uses(module, *threads)}
+    started = {module for module in modules(*PACKAGES) if uses(module, *threads)} - COMMANDS
     assert started <= STARTS_THREADS
 
 
-def test_only_the_runner_binds_ports() -> None:
+def test_only_the_runner_uses_sockets() -> None:
     """Nothing listens that was not configured."""
     servers = {"socket", "socketserver", "uvicorn", "wsgiref"}
-    assert {module for module in modules(*PACKAGES) if tops(module) & servers} <= BINDS_PORTS
+    assert {module for module in modules(*PACKAGES) if tops(module) & servers} <= USES_SOCKETS
 
 
 def test_services_take_time_and_waits_as_arguments() -> None:

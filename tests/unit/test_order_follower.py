@@ -152,7 +152,7 @@ def test_a_log_that_was_lost_is_filled_again(follow: Follow, tmp_path: Path) -> 
 def test_an_order_stored_by_a_sale_first_is_no_obstacle(follow: Follow) -> None:
     """Whoever comes first, sale or follower, stores the same order."""
     sold = follow.shop.sell()
-    follow.store.record(order_of(sold, 1), CLUSTER_ID)
+    follow.store.record([order_of(sold, 1)], CLUSTER_ID)
     follow.shop.sell()
     follow.follower.tick()
     assert follow.store.place.number == 2
@@ -316,7 +316,7 @@ def test_a_ledger_that_was_shortened_and_grew_again_is_refused(follow: Follow) -
 
 def test_an_order_that_differs_is_refused(follow: Follow) -> None:
     """A sale stored here and the ledger must be the same."""
-    follow.store.record(order_of(order(1) | {"total_cents": 3}, 1), CLUSTER_ID)
+    follow.store.record([order_of(order(1) | {"total_cents": 3}, 1)], CLUSTER_ID)
     follow.shop.sell()
     assert follow.catch_up() == "unavailable"
     assert "DIVERGED" in (follow.follower.refusing or "")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from order.model import Malformed, Order, Refused, ask_after, parse_outcome, parse_page
+from common.bundle import Recorded
+from order.model import Malformed, Order, Refused, ask_after, outcome_of, parse_page
 from tests.support.order_fakes import order
 
 REFUSAL = {"status": 409, "code": "sold-out", "detail": "none left"}
@@ -75,7 +76,7 @@ def test_a_ledger_that_became_shorter_is_refused() -> None:
 
 def test_a_sale_comes_without_its_number() -> None:
     """The number is the ledger's; the public document has none."""
-    outcome = parse_outcome({"status": 201, "answer": order(7) | {"number": 7}}, "shop")
+    outcome = outcome_of(Recorded(201, order(7) | {"number": 7}), "shop")
     assert outcome.answer == order(7)
     assert outcome.order is not None
     assert (outcome.order.order_id, outcome.order.number) == ("order-7", 7)
@@ -83,22 +84,18 @@ def test_a_sale_comes_without_its_number() -> None:
 
 def test_a_recorded_refusal_is_no_order() -> None:
     """Its status and document are passed on as they are."""
-    outcome = parse_outcome({"status": 409, "answer": REFUSAL}, "shop")
+    outcome = outcome_of(Recorded(409, REFUSAL), "shop")
     assert (outcome.status, outcome.answer, outcome.order) == (409, REFUSAL, None)
 
 
 @pytest.mark.parametrize(
-    "document",
-    [
-        None, [], {}, {"status": 201}, {"status": 201, "answer": {}}, {"status": 200, "answer": {}},
-        {"status": "409", "answer": {}}, {"status": 201, "answer": 3},
-        {"status": 201, "answer": order(1) | {"number": "1"}},
-    ],
-)  # fmt: skip
-def test_what_is_no_outcome_is_worth_nothing(document: Any) -> None:
+    "recorded",
+    [Recorded(201, {}), Recorded(200, {}), Recorded(201, order(1) | {"number": "1"})],
+)
+def test_what_is_no_outcome_is_worth_nothing(recorded: Recorded) -> None:
     """An answer nobody understands proves neither a sale nor a refusal."""
     with pytest.raises(Malformed):
-        parse_outcome(document, "shop")
+        outcome_of(recorded, "shop")
 
 
 def test_two_copies_agree_whatever_the_order_of_members() -> None:

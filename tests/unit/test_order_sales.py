@@ -14,7 +14,8 @@ from common.database import Database
 from common.errors import Problem
 from common.peer import NoAnswer, NotSent, Request, Response
 from order.metrics import Metrics
-from order.sales import MARGIN_S, PROBE_S, Sales
+from order.model import Outcome
+from order.sales import MARGIN_S, PROBE_S, Sale, Sales
 from order.store import Place, Store, open_database
 from tests.support.order_fakes import (
     FakeClock,
@@ -40,9 +41,9 @@ REFUSAL = {"status": 409, "code": "sold-out", "title": "Not enough copies left",
 def act(what: str) -> Response:
     """Answer, or fail to, as a catalog would."""
     if what == SOLD:
-        return answer({"status": 201, "answer": order(1) | {"number": 1}})
+        return answer([{"status": 201, "answer": order(1) | {"number": 1}}])
     if what == REFUSED:
-        return answer({"status": 409, "answer": REFUSAL})
+        return answer([{"status": 409, "answer": REFUSAL}])
     if what == NONSENSE:
         return Response(200, {}, b"<html>")
     if what == NOT_SENT:
@@ -56,14 +57,21 @@ def act(what: str) -> Response:
     raise Problem(what, f"it says {what}")
 
 
-def script(*steps: str, leads: bool = False) -> Node:
-    """Return a catalog that does one step at each operation, and says whether it leads."""
+def script(*steps: str, leads: bool = False, of_each: bool = False) -> Node:
+    """Return a catalog that does one step at each message, and says whether it leads; a problem is
+    one of the message, or `of_each` sale in it.
+    """
     left = list(steps)
 
     def node(request: Request) -> Response:
         if request.target == "/status":
             return answer({"leader": request.to if leads else None})
-        return act(left.pop(0))
+        try:
+            return act(left.pop(0))
+        except Problem as problem:
+            if of_each:
+                return answer([problem.body()])
+            raise
 
     return node
 
@@ -91,15 +99,19 @@ def sales_over(http: FakeHttp, store: Store, clock: FakeClock) -> Sales:
 
 def buy(sales: Sales, clock: FakeClock, key: str = "k1") -> Any:
     """Return what a sale came to: `sold`, `refused`, or a problem's code."""
-    try:
-        outcome = sales.buy(ITEMS, key, clock.now() + 2.4)
-    except Problem as problem:
-        return problem.code
+    (outcome,) = sales.buy([Sale(key, ITEMS)], clock.now() + 2.4)
+    return told(outcome)
+
+
+def told(outcome: Outcome | Problem) -> str:
+    if isinstance(outcome, Problem):
+        return outcome.code
     return SOLD if outcome.order else REFUSED
 
 
+@pytest.mark.parametrize("of_each", [False, True])
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("first", "second", "said"),
     [
         # One attempt settles it.
         ([SOLD], [], SOLD),
@@ -151,19 +163,61 @@ def buy(sales: Sales, clock: FakeClock, key: str = "k1") -> Any:
     ],
 )
 def test_nothing_happened_is_said_only_when_it_is_sure(
-    first: list[str], second: list[str], told: str, store: Store, clock: FakeClock
+    first: list[str], second: list[str], said: str, of_each: bool, store: Store, clock: FakeClock
 ) -> None:
     """Every combination of attempts at catalog-1 and catalog-2, and what the caller is told."""
-    http = FakeHttp({"catalog-1": script(*first), "catalog-2": script(*second)})
-    assert buy(sales_over(http, store, clock), clock) == told
+    nodes = {
+        "catalog-1": script(*first, of_each=of_each), "catalog-2": script(*second, of_each=of_each),
+    }  # fmt: skip
+    assert buy(sales_over(FakeHttp(nodes), store, clock), clock) == said
+
+
+def test_each_sale_of_a_message_has_its_own_outcome(store: Store, clock: FakeClock) -> None:
+    """Only what is not decided is asked again, and what was sold is stored."""
+
+    def first(request: Request) -> Response:
+        return answer([
+            {"status": 201, "answer": order(1) | {"number": 1}},
+            Problem("outcome-unknown", "a batch went wrong").body(),
+            {"status": 409, "answer": REFUSAL},
+            Problem("writes-unavailable", "its turn did not come").body(),
+            Problem("idempotency-mismatch", "another basket").body(),
+        ])  # fmt: skip
+
+    def second(request: Request) -> Response:
+        if request.target == "/status":
+            return answer({"leader": request.to})
+        keys = [one["key"] for one in json.loads(request.body)]
+        assert keys == ["k2", "k4"]
+        return answer([
+            {"status": 201, "answer": order(2) | {"number": 2}},
+            Problem("writes-unavailable", "not now").body(),
+        ])  # fmt: skip
+
+    http = FakeHttp({"catalog-1": first, "catalog-2": second})
+    sales = [Sale(f"k{number}", ITEMS) for number in range(1, 6)]
+    outcomes = sales_over(http, store, clock).buy(sales, clock.now() + 2.4)
+    assert list(map(told, outcomes)) == [
+        SOLD, SOLD, REFUSED, "writes-unavailable", "idempotency-mismatch",
+    ]  # fmt: skip
+    assert [store.find(f"order-{number}") is not None for number in (1, 2)] == [True, True]
+
+
+@pytest.mark.parametrize("answered", [[], [{}], [None], {}, [{"status": 201}], [SOLD], [{}, {}]])
+def test_an_answer_that_does_not_fit_the_message_leaves_it_unknown(
+    answered: Any, store: Store, clock: FakeClock
+) -> None:
+    """An answer nobody understands proves neither a sale nor a refusal."""
+    http = FakeHttp({"catalog-1": lambda request: answer(answered)})
+    assert buy(sales_over(http, store, clock), clock) == "outcome-unknown"
 
 
 def test_an_unknown_outcome_carries_the_key_that_will_tell(store: Store, clock: FakeClock) -> None:
     """Whoever gets it can ask again."""
     http = FakeHttp({"catalog-1": script(NO_ANSWER), "catalog-2": script(NO_ANSWER)})
-    with pytest.raises(Problem) as caught:
-        sales_over(http, store, clock).buy(ITEMS, "k7", clock.now() + 2.4)
-    assert caught.value.members["idempotency_key"] == "k7"
+    (unknown,) = sales_over(http, store, clock).buy([Sale("k7", ITEMS)], clock.now() + 2.4)
+    assert isinstance(unknown, Problem)
+    assert unknown.members["idempotency_key"] == "k7"
 
 
 def test_every_attempt_is_the_same_operation(store: Store, clock: FakeClock) -> None:
@@ -171,7 +225,7 @@ def test_every_attempt_is_the_same_operation(store: Store, clock: FakeClock) -> 
     http = FakeHttp({"catalog-1": script(NO_ANSWER, SOLD), "catalog-2": script(FOLLOW_1)})
     buy(sales_over(http, store, clock), clock, "k7")
     operation = {"key": "k7", "kind": "sell", "body": {"items": ITEMS}}
-    assert [json.loads(sent.body) for sent in http.sent] == [operation] * 3
+    assert [json.loads(sent.body) for sent in http.sent] == [[operation]] * 3
 
 
 def test_the_first_attempt_leaves_half_of_the_time(store: Store, clock: FakeClock) -> None:
@@ -192,9 +246,8 @@ def test_the_first_attempt_leaves_half_of_the_time(store: Store, clock: FakeCloc
 def test_no_time_left_means_that_nothing_was_sent(store: Store, clock: FakeClock) -> None:
     """A request that waited too long in its lane is refused cleanly."""
     http = FakeHttp({"catalog-1": script(SOLD)})
-    with pytest.raises(Problem) as caught:
-        sales_over(http, store, clock).buy(ITEMS, "k1", clock.now())
-    assert (caught.value.code, http.sent) == ("writes-unavailable", [])
+    (refused,) = sales_over(http, store, clock).buy([Sale("k1", ITEMS)], clock.now())
+    assert (told(refused), http.sent) == ("writes-unavailable", [])
 
 
 def test_the_leader_is_remembered(store: Store, clock: FakeClock) -> None:
@@ -281,7 +334,7 @@ def test_a_sale_is_answered_even_when_the_own_disk_fails(
     TellingWriter(database, fail)
     http = FakeHttp({"catalog-1": script(SOLD)})
     assert buy(sales_over(http, store, clock), clock) == SOLD
-    assert "is sold but not in this log" in caplog.text
+    assert "sold but not in this log" in caplog.text
 
 
 def test_sales_are_counted_by_outcome(store: Store, clock: FakeClock) -> None:

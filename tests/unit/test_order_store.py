@@ -86,7 +86,7 @@ def test_a_crash_before_the_commit_leaves_neither_rows_nor_cursor(
 def test_a_crash_after_the_commit_loses_nothing(store: Store, path: Path, tmp_path: Path) -> None:
     """Once `follow` and `record` have returned, the next process finds it all."""
     store.follow(page(0, 1, 2))
-    store.record(copy(5), "shop")
+    store.record([copy(5)], "shop")
     crashed = Store(open_database(copy_as_after_a_crash(path, tmp_path / "crash")))
     assert crashed.place == Place("shop", 2)
     assert crashed.find("order-5") == copy(5).body
@@ -96,7 +96,7 @@ def test_a_crash_after_the_commit_loses_nothing(store: Store, path: Path, tmp_pa
 def test_a_sale_does_not_move_the_cursor(store: Store) -> None:
     """Rows between the cursor and the sale may be missing still, so no listing may show it."""
     store.follow(page(0, 1))
-    store.record(copy(3), "shop")
+    store.record([copy(3)], "shop")
     assert store.place == Place("shop", 1)
     assert store.find("order-3") == copy(3).body
     assert [item.number for item in store.listing(0, 50)[0]] == [1]
@@ -104,21 +104,21 @@ def test_a_sale_does_not_move_the_cursor(store: Store) -> None:
 
 def test_an_order_stored_by_its_sale_is_passed_by_the_follower(store: Store) -> None:
     """The same order twice is one order."""
-    store.record(copy(2), "shop")
+    store.record([copy(2)], "shop")
     assert store.follow(page(0, 1, 2, 3)) == 3
     assert [item.number for item in store.listing(0, 50)[0]] == [1, 2, 3]
 
 
 def test_the_same_sale_recorded_twice_is_one_order(store: Store) -> None:
     """A repeated purchase is answered from the ledger and stored again."""
-    store.record(copy(1), "shop")
-    store.record(copy(1), "shop")
+    store.record([copy(1)], "shop")
+    store.record([copy(1)], "shop")
     assert store.find("order-1") == copy(1).body
 
 
 def test_a_number_the_sale_did_not_tell_is_filled_in(store: Store) -> None:
     """The order would be missing in the listing for ever otherwise."""
-    store.record(order_of(order(1), None), "shop")
+    store.record([order_of(order(1), None)], "shop")
     store.follow(page(0, 1))
     assert store.listing(0, 50) == ([copy(1)], 1)
 
@@ -146,7 +146,7 @@ def test_a_page_beyond_the_cursor_is_not_stored(store: Store) -> None:
 
 def test_another_body_for_a_stored_order_is_refused(store: Store) -> None:
     """A copy that differs is a divergence, never an update; nothing of its page is kept."""
-    store.record(copy(2), "shop")
+    store.record([copy(2)], "shop")
     other = order_of(order(2) | {"total_cents": 1}, 2)
     with pytest.raises(Refused, match="DIVERGED"):
         store.follow(Page("shop", 0, 2, (copy(1), other)))
@@ -161,7 +161,7 @@ def test_another_order_at_a_taken_number_is_refused(store: Store) -> None:
     with pytest.raises(Refused, match="DIVERGED"):
         store.follow(Page("shop", 2, 3, (order_of(order(9), 2), copy(3))))
     with pytest.raises(Refused, match="DIVERGED"):
-        store.record(order_of(order(9), 2), "shop")
+        store.record([order_of(order(9), 2)], "shop")
 
 
 def test_a_log_joins_the_first_cluster_and_no_other(store: Store) -> None:
@@ -171,13 +171,13 @@ def test_a_log_joins_the_first_cluster_and_no_other(store: Store) -> None:
     with pytest.raises(Refused, match="cluster"):
         store.follow(page(0, 1, cluster="other"))
     with pytest.raises(Refused, match="cluster"):
-        store.record(copy(1), "other")
+        store.record([copy(1)], "other")
     assert store.find("order-1") is None
 
 
 def test_a_sale_can_be_the_first_to_name_the_cluster(store: Store, path: Path) -> None:
     """A sale may come before the follower's first answer; the log is bound durably then."""
-    store.record(copy(1), "shop")
+    store.record([copy(1)], "shop")
     store.close()
     again = Store(open_database(path))
     assert again.place == Place("shop", 0)
@@ -276,4 +276,4 @@ def test_after_an_io_error_nothing_is_answered(store: Store, database: Database)
     with pytest.raises(StorageBroken):
         store.find("order-1")
     with pytest.raises(StorageBroken):
-        store.record(copy(3), "shop")
+        store.record([copy(3)], "shop")

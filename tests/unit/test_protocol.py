@@ -1,0 +1,267 @@
+"""What `common/protocol.py` leans on in the pinned uvicorn and httptools. A red test here means:
+read the new source of HttpToolsProtocol, then the overrides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httptools
+import pytest
+import uvicorn
+from flask import Flask
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from common.gate import HEADER_BYTES_MAX, Gate
+from common.protocol import Protocol, is_plain
+from common.service import Call, Lane, Service
+from common.wsgi import Answer, answer_of
+
+PINNED = (Path(__file__).parents[2] / "requirements.txt").read_text("utf-8")
+GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Transport(asyncio.Transport):
+    """Remembers what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+        self.on_write: Callable[[], None] = lambda: None
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.written += data
+        self.on_write()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+class Line:
+    """A protocol whose service answers each call at once with its target; its loop stands still."""
+
+    def __init__(self, at_once: Callable[[Call], Answer | None] | None = None) -> None:
+        self.asked: list[bytes] = []
+        self.loop = asyncio.new_event_loop()
+        lanes = {"only": Lane(workers=1, waiting_max=0, body_bytes_max=100)}
+        gate = Gate(Service(Flask("line"), lanes, lambda *_: "only", at_once=at_once or self.echo))
+        config = uvicorn.Config(gate, http=Protocol, ws="none", lifespan="off", log_config=None)
+        self.protocol = Protocol(config, ServerState(), {}, _loop=self.loop)
+        self.transport = Transport()
+        self.protocol.connection_made(self.transport)
+
+    def echo(self, call: Call) -> Answer:
+        self.asked.append(call.target)
+        return answer_of(200, (), call.target)
+
+    def close(self) -> None:
+        for task in self.protocol.tasks:
+            task.cancel()
+        if self.protocol.tasks:
+            self.loop.run_until_complete(asyncio.wait(self.protocol.tasks))
+        self.loop.close()
+
+
+@pytest.fixture
+def line() -> Line:
+    line = Line()
+    yield line
+    line.close()
+
+
+def test_the_versions_are_the_ones_that_were_read() -> None:
+    """Another version: read its HttpToolsProtocol before changing this line."""
+    assert (uvicorn.__version__, httptools.__version__) == ("0.54.0", "0.9.0")
+    assert "\nuvicorn==0.54.0\n" in PINNED
+    assert "\nhttptools==0.9.0\n" in PINNED
+
+
+def test_the_methods_we_override_and_call_are_there() -> None:
+    """By name and by their parameters."""
+    known = {
+        "__init__": ["self", "config", "server_state", "app_state", "_loop"],
+        "data_received": ["self", "data"],
+        "on_message_begin": ["self"],
+        "on_headers_complete": ["self"],
+        "on_body": ["self", "body"],
+        "on_message_complete": ["self"],
+        "on_header": ["self", "name", "value"],
+        "on_url": ["self", "url"],
+        "send_400_response": ["self", "msg"],
+        "timeout_keep_alive_handler": ["self"],
+        "_unset_keepalive_if_required": ["self"],
+        "on_response_complete": ["self"],
+        "shutdown": ["self"],
+    }
+    found = {name: list(inspect.signature(getattr(HttpToolsProtocol, name)).parameters)
+             for name in known}  # fmt: skip
+    assert found == known
+
+
+def test_the_attributes_we_use_are_there(line: Line) -> None:
+    """On the protocol, its flow control and its cycles; and uvicorn sets no others of our names."""
+    protocol, plain = line.protocol, vars(line.protocol).keys()
+    for name in ("url", "headers", "expect_100_continue", "scope"):  # set when a message begins
+        HttpToolsProtocol.on_message_begin(protocol)
+        assert hasattr(protocol, name)
+    assert {"parser", "transport", "flow", "cycle", "loop", "timeout_keep_alive"} <= plain
+    assert protocol.timeout_keep_alive_task is None
+    assert FlowControl(line.transport).write_paused is False
+    source = inspect.getsource(RequestResponseCycle)
+    assert "self.response_complete = False" in source
+    for name in ("scope", "flow", "keep_alive", "disconnected", "message_event", "on_response"):
+        assert f"self.{name} = " in source
+    assert "self.response_started = False" in source
+    words = set(re.findall(r"\w+", inspect.getsource(HttpToolsProtocol)))
+    ours = vars(protocol).keys() - {name for name in plain if name in words}
+    assert {"_at_once", "_in_head", "_whole", "_begun", "_used", "_host", "_done"} <= ours
+
+
+def test_the_scope_is_not_read_before_the_loop_runs_again() -> None:
+    """We put the raw target into it after the task has been made; and it is ours that is made."""
+    source = inspect.getsource(HttpToolsProtocol)
+    assert source.count("self._start_asgi_task(") == 2
+    assert "create_task(" not in source.replace(
+        inspect.getsource(HttpToolsProtocol._start_asgi_task), ""
+    )
+
+
+def test_calls_on_one_connection_are_answered_in_order(line: Line) -> None:
+    """As many as come in one piece."""
+    line.protocol.data_received(GET % 1 + GET % 2)
+    line.protocol.data_received(GET % 3)
+    assert line.asked == [b"/1", b"/2", b"/3"]
+    assert line.transport.written == b"".join(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n/%d" % number for number in (1, 2, 3)
+    )
+
+
+def test_a_call_in_pieces_goes_the_ordinary_way(line: Line) -> None:
+    """So do those in the piece with its end."""
+    line.protocol.data_received((GET % 1)[:20])
+    line.protocol.data_received((GET % 1)[20:] + GET % 2)
+    assert line.asked == []
+    assert len(line.protocol.tasks) == len(line.protocol.pipeline) == 1
+
+
+def test_nothing_overtakes_a_request_in_flight(line: Line) -> None:
+    """What follows it goes the same way, behind it."""
+    line.protocol.data_received(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" + GET % 1
+    )
+    assert (line.asked, line.transport.written) == ([], b"")
+    assert len(line.protocol.pipeline) == 1
+
+
+def test_garbage_behind_a_request_in_flight_waits_its_turn(line: Line) -> None:
+    """The connection is closed once that is answered; a 400 now would pass for its answer."""
+    line.protocol.data_received(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" + b"\0\0"
+    )
+    assert (line.transport.written, line.transport.closed) == (b"", False)
+    assert line.protocol.cycle.keep_alive is False
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: ..\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nAccept: x\r\nAccept: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * HEADER_BYTES_MAX + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_plain_goes_the_ordinary_way(line: Line, request_: bytes) -> None:
+    """The gate knows what to do with it."""
+    line.protocol.data_received(request_)
+    assert line.asked == []
+    assert len(line.protocol.tasks) == 1
+
+
+def test_an_idle_connection_is_closed_in_time(line: Line) -> None:
+    """One timer however many hits there are; it closes what was not used between two of its ends,
+    half a header block or none.
+    """
+    line.protocol.data_received(GET % 1 + GET % 2)
+    first = line.protocol.timeout_keep_alive_task
+    assert first is not None
+    assert first.when() > line.loop.time()
+    line.protocol.data_received(GET % 3)
+    assert line.protocol.timeout_keep_alive_task is first
+    line.protocol.timeout_keep_alive_handler()
+    second = line.protocol.timeout_keep_alive_task
+    assert second is not first
+    line.protocol.data_received(b"GET /4 HT")
+    line.protocol.timeout_keep_alive_handler()
+    assert not line.transport.closed
+    line.protocol.timeout_keep_alive_handler()
+    assert line.transport.closed
+
+
+def test_a_connection_in_use_is_not_closed(line: Line) -> None:
+    """However long its answer takes."""
+    line.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    for _ in range(3):
+        line.protocol.timeout_keep_alive_handler()
+    assert not line.transport.closed
+
+
+def test_who_does_not_read_is_not_answered_without_end(line: Line) -> None:
+    """Once the transport's buffer is full, requests wait in their cycles."""
+    line.transport.on_write = line.protocol.pause_writing
+    line.protocol.data_received(b"".join(GET % number for number in range(100)))
+    assert line.asked == [b"/0"]
+
+
+def test_an_error_in_a_service_is_left_to_the_ordinary_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged, and the request is answered all the same."""
+
+    def fail(call: Call) -> Answer | None:
+        raise RuntimeError("nobody foresaw this")
+
+    line = Line(fail)
+    line.protocol.data_received(GET % 1)
+    assert "nobody foresaw this" in caplog.text
+    assert len(line.protocol.tasks) == 1
+    line.close()
+
+
+@pytest.mark.parametrize(
+    "host", ["a", "shop.example:8000", "127.0.0.1", "[::1]:80", "a_b-c.d:65535"]
+)
+def test_plain_hosts(host: str) -> None:
+    """What clients say."""
+    assert is_plain(host.encode())
+
+
+@pytest.mark.parametrize("host", ["", ".", "a..b", "a b", "a/b", "a:0", "a:65536", "ä", "x" * 64])
+def test_hosts_that_are_not_plain(host: str) -> None:
+    """Werkzeug refuses some of them."""
+    assert not is_plain(host.encode())
