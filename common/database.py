@@ -1,4 +1,4 @@
-"""One SQLite file: WAL, synchronous=FULL, one writer connection, a pool of readers.
+"""One SQLite file: WAL, synced at each commit, one writer connection, a pool of readers.
 
 Law: a reader never uses the writer's connection (it would see what is not committed), and nothing
 but this module opens one. SQLite comes with apsw, because the SQLite inside many Pythons can
@@ -63,10 +63,13 @@ class Database:
         schema: str,
         schema_version: int,
         functions: Mapping[str, Callable[..., str]] | None = None,
+        *,
+        is_a_copy: bool = False,
     ) -> None:
         """Open or create the file and verify it; raise `Corrupt` when it cannot be trusted.
 
-        `functions` are SQL functions of one text that the schema's triggers call.
+        `functions` are SQL functions of one text that the schema's triggers call. What `is_a_copy`
+        may lose its last transactions with the power, in order, and is sound after that.
         """
         self.path = path
         self._functions = functions or {}
@@ -77,7 +80,7 @@ class Database:
             _rewrite(Path(f"{path}-wal"))
             self.writer = self._connect()
             self.writer.pragma("journal_mode", "wal")
-            self.writer.pragma("synchronous", "full")
+            self.writer.pragma("synchronous", "normal" if is_a_copy else "full")
             self._prepare_schema(schema, schema_version)
             self._verify()
         except (apsw.CorruptError, apsw.NotADBError) as error:

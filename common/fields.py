@@ -163,6 +163,19 @@ def sale_lines(items: Any) -> list[dict[str, int]]:
     return lines
 
 
+def purchase_lines(book_id: int, body: dict[str, Any]) -> list[dict[str, int]]:
+    """Return the lines of a purchase of one book, from its body."""
+    known(body, ("quantity",))
+    quantity = integer("quantity", body.get("quantity", 1), 1, QUANTITY_MAX)
+    return [{"book_id": book_id, "quantity": quantity}]
+
+
+def basket_lines(body: dict[str, Any]) -> list[dict[str, int]]:
+    """Return the lines of a basket, from its body."""
+    known(body, ("items",))
+    return sale_lines(body.get("items"))
+
+
 def _sale_line(field: str, item: Any) -> dict[str, int]:
     if not isinstance(item, dict):
         raise invalid(field, "must be an object with book_id and quantity")

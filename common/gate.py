@@ -7,8 +7,10 @@ full lane refuses at once; whatever goes wrong, the answer is a problem document
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +23,7 @@ log = logging.getLogger("bazar")
 
 HEADER_BYTES_MAX = 16 * 1024
 BODY_TIMEOUT_S = 10.0
+REMEMBERED_MAX, REMEMBERED_BYTES_MAX = 4096, 1024
 DISCARD_BYTES_MAX = 16 * 1024 * 1024  # of a body that is too large: read on, or few would hear it
 
 Receive = Callable[[], Awaitable[Any]]
@@ -40,9 +43,11 @@ class Gate:
     def __init__(self, service: Service, *, body_timeout_s: float = BODY_TIMEOUT_S) -> None:
         self._call = functools.partial(call, service.flask.wsgi_app)
         self._at_once = service.at_once
+        self._later = service.later
         self._lane_of = service.lane_of
         self._pools = {name: _Pool(name, lane) for name, lane in service.lanes.items()}
         self._body_timeout_s = body_timeout_s
+        self.calls: dict[bytes, Call] = {}  # by the bytes they came in: see `Protocol`
 
     async def __call__(self, scope: Scope, receive: Receive) -> Answer | None:
         """Answer one request, its scope and body as ASGI has them; None: the client has gone."""
@@ -51,9 +56,12 @@ class Gate:
             path = "/" + path_of(scope).decode("utf-8", "replace").lstrip("/")  # as Werkzeug has it
             pool = self._pools[self._lane_of(scope["method"], path)]
             body = await _read_body(scope, receive, pool.body_bytes_max, self._body_timeout_s)
+            if (answering := self._answering(scope, body)) is not None:
+                return await answering
             return await pool.run(self._call, environ_of(scope, body))
         except Problem as problem:
-            return of_problem(problem, close=isinstance(problem, _Unread))
+            close = [("Connection", "close")] if isinstance(problem, _Unread) else []
+            return of_problem(problem, *close)
         except asyncio.CancelledError:  # at the end of a stop; left alone it would become a 500
             log.error("%s %s did not end in time", scope["method"], scope["path"])
         except _Gone:
@@ -70,6 +78,30 @@ class Gate:
         except Exception:
             log.exception("unexpected error in %s %r, answered at once", call.method, call.target)
             return None
+
+    def remember(self, data: bytes, call: Call) -> None:
+        """Remember what some bytes mean."""
+        if len(data) <= REMEMBERED_BYTES_MAX:
+            if len(self.calls) >= REMEMBERED_MAX:
+                self.calls.clear()
+            self.calls[data] = call
+
+    def _answering(self, scope: Scope, body: bytes) -> asyncio.Future[Answer] | None:
+        """Return the answer to come, if the service takes this call ahead of Flask."""
+        headers = dict(scope["headers"])
+        if len(headers) < len(scope["headers"]) or not is_plain(headers.get(b"host", b"")):
+            return None
+        query = scope["query_string"]
+        target = scope["raw_path"] + (b"?" + query if query else b"")
+        loop = asyncio.get_running_loop()
+        answering: asyncio.Future[Answer] = loop.create_future()
+
+        def reply(answer: Answer) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                loop.call_soon_threadsafe(_give, answering, answer)
+
+        taken = self._later(Call(scope["method"], target, headers, body), reply)
+        return answering if taken else None
 
     def close(self) -> int:
         """Take no more calls; return how many are still running."""
@@ -100,6 +132,22 @@ class _Pool:
 
     def _leave(self, _: object) -> None:
         self.inside -= 1
+
+
+def _give(answering: asyncio.Future[Answer], answer: Answer) -> None:
+    if not answering.done():
+        answering.set_result(answer)
+
+
+PLAIN_HOST = re.compile(
+    rb"(?:(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}|\[[0-9A-Fa-f:]+\])(?::([1-9][0-9]{0,4}))?"
+)
+
+
+def is_plain(host: bytes) -> bool:
+    """Tell whether no router objects to a Host header (Werkzeug refuses some, ignores others)."""
+    found = PLAIN_HOST.fullmatch(host)
+    return found is not None and int(found[1] or 80) < 2**16
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

@@ -9,31 +9,21 @@ tests/unit/test_protocol.py names each of uvicorn's internals that this leans on
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from common.gate import HEADER_BYTES_MAX, Gate
+from common.gate import HEADER_BYTES_MAX, Gate, is_plain
 from common.service import Call
 from common.wsgi import Answer
 
 METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 SPECIAL_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
-PLAIN_HOST = re.compile(
-    rb"(?:(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}|\[[0-9A-Fa-f:]+\])(?::([1-9][0-9]{0,4}))?"
-)
 CLOSE = (b"connection", b"close")
 CLOSE_LINES = b"connection: close\r\n\r\n"
 VERSIONS = ("1.0", "1.1")
-
-
-def is_plain(host: bytes) -> bool:
-    """Tell whether no router objects to a Host header (Werkzeug refuses some, ignores others)."""
-    found = PLAIN_HOST.fullmatch(host)
-    return found is not None and int(found[1] or 80) < 2**16
 
 
 class Protocol(HttpToolsProtocol):
@@ -52,16 +42,34 @@ class Protocol(HttpToolsProtocol):
         self._host: bytes | None = None  # one known to be plain
         self._used = False  # something has come since the keep-alive timer was set
         self._done = False  # nothing of the message at hand goes the ordinary way
+        self._between = True  # the last message has ended, and no other has begun
+        self._messages = 0  # that have begun in the piece at hand
+        self._call: Call | None = None  # the last one of them that was answered at once
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of what the client sends."""
+        """Take a piece of what the client sends.
+
+        Clients send the same bytes again and again. Between two messages a parser makes the same of
+        them each time, so what was once parsed as one whole call that could be answered at once is
+        remembered as that call: a third of what a hit costs.
+        """
+        call = self._gate.calls.get(data)
+        if call is not None and self._between and self._may_answer():
+            answer = self._at_once(call)
+            if answer is not None:
+                self._used = True
+                self.transport.write(answer.wire)
+                return
         self._whole = len(data) <= HEADER_BYTES_MAX and not self._in_head
         self._begun, self._used = False, True
+        begins, self._messages, self._call = self._between, 0, None
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self._refuse("This is not HTTP/1.1.")
             return
+        if begins and self._between and self._messages == 1 and self._call is not None:
+            self._gate.remember(data, self._call)
         if self._in_head:
             self._head_bytes += self._parsed_bytes() if self._begun else len(data)
             if self._head_bytes > HEADER_BYTES_MAX:
@@ -120,6 +128,8 @@ class Protocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._in_head, self._begun, self._done = True, True, False
+        self._between = False
+        self._messages += 1
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
@@ -128,7 +138,7 @@ class Protocol(HttpToolsProtocol):
         answer = self._answer()
         if answer is not None:
             self._done = True
-            self.transport.write(answer.head + answer.body)
+            self.transport.write(answer.wire)
             return
         version = self.parser.get_http_version()
         if version not in VERSIONS or self.parser.get_method() == b"CONNECT":
@@ -144,8 +154,7 @@ class Protocol(HttpToolsProtocol):
             method is None
             or not self._whole
             or not self.parser.should_keep_alive()
-            or self._in_flight()
-            or self.flow.write_paused  # the client does not read: the ordinary way waits for it
+            or not self._may_answer()
         ):
             return None
         headers = dict(self.headers)
@@ -156,7 +165,17 @@ class Protocol(HttpToolsProtocol):
             or (b"connection" in headers and self.parser.get_http_version() != "1.1")
         ):
             return None
-        return self._at_once(Call(method, self.url, headers))
+        call = Call(method, self.url, headers)
+        answer = self._at_once(call)
+        if answer is not None:
+            self._call = call
+        return answer
+
+    def _may_answer(self) -> bool:
+        """Tell whether an answer may be written now: none is due before it, and the client reads
+        (the ordinary way waits for one that does not).
+        """
+        return not (self._in_flight() or self.flow.write_paused)
 
     def _plain(self, host: bytes) -> bool:
         """Tell whether a host is plain; a connection says the same one again and again."""
@@ -208,5 +227,6 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request."""
+        self._between = True
         if not self._done:
             super().on_message_complete()

@@ -22,13 +22,17 @@ class StartRefused(Exception):
 
 
 class Call(NamedTuple):
-    """A whole GET or HEAD without a body: its target as it was sent, its headers' names in lower
-    case, each once; its host is a plain one.
+    """A whole request: its target as it was sent, its headers' names in lower case, each once; its
+    host is a plain one.
     """
 
     method: str
     target: bytes
     headers: Mapping[bytes, bytes]
+    body: bytes = b""
+
+
+Reply = Callable[[Answer], None]
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,11 @@ class Ticker:
 class Service:
     """One node, built but not running.
 
-    `at_once` may answer a call on the event loop, ahead of Flask and exactly as Flask would; it
-    waits for nothing. None: the call goes to Flask. `one_core`: its threads hardly ever run without
-    the interpreter's lock, so that on several cores they only steal it from one another.
+    `at_once` may answer a GET or HEAD without a body on the event loop, ahead of Flask and exactly
+    as Flask would; it waits for nothing. None: the call goes to Flask. `later` may take any other
+    call in the same way, and gives its answer to `reply`, once, from whatever thread. `one_core`:
+    its threads hardly ever run without the interpreter's lock, so that on several cores they only
+    steal it from one another.
     """
 
     flask: Flask
@@ -63,6 +69,7 @@ class Service:
     lane_of: Callable[[str, str], str]  # (method, path) -> name of a lane
     tickers: Sequence[Ticker] = ()
     at_once: Callable[[Call], Answer | None] = lambda call: None
+    later: Callable[[Call, Reply], bool] = lambda call, reply: False
     one_core: bool = False
     loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # each until `stop`
     leave: Callable[[], None] = lambda: None  # at the signal: give back what others wait for

@@ -161,8 +161,12 @@ def json_body(*, optional: bool = False) -> dict[str, Any]:
 
 
 def json_document() -> Any:
-    """Return the body parsed as strict JSON: UTF-8, no member twice, no NaN."""
-    raw = request.get_data()
+    """Return the body parsed as strict JSON."""
+    return strict_json(request.get_data())
+
+
+def strict_json(raw: bytes) -> Any:
+    """Parse JSON: UTF-8, no member twice, no NaN; raise `invalid-request` for anything else."""
     try:
         text = raw.decode("utf-8")
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)

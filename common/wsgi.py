@@ -35,6 +35,11 @@ class Answer:
         lines = (b"%s: %s" % header for header in self.headers)
         return b"\r\n".join((status, *lines, b"", b""))
 
+    @functools.cached_property
+    def wire(self) -> bytes:
+        """All of it as it goes over the wire."""
+        return self.head + self.body
+
 
 def path_of(scope: Scope) -> bytes:
     """Return the path, percent-decoded; of an absolute target (`GET http://host/path`) too."""
@@ -103,11 +108,9 @@ def call(app: App, environ: dict[str, Any]) -> Answer:
     return answer_of(status, headers, b"".join(parts), head=environ["REQUEST_METHOD"] == "HEAD")
 
 
-def of_problem(problem: Problem, *, close: bool = False) -> Answer:
-    """Return a problem as an answer, one after which the connection is closed if need be."""
-    headers = list(problem.headers().items())
-    if close:
-        headers.append(("Connection", "close"))
+def of_problem(problem: Problem, *more: tuple[str, str]) -> Answer:
+    """Return a problem as an answer, with more headers than its own."""
+    headers = (*problem.headers().items(), *more)
     return answer_of(problem.status, headers, json.dumps(problem.body()).encode())
 
 

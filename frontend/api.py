@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from urllib.parse import quote
 
 from flask import Flask, Response
 from werkzeug.routing import BaseConverter
@@ -89,22 +88,17 @@ class Api:
         key = incoming.write_key(self._random)
         number = incoming.book_id(book)
         query(())
-        body = json_body(optional=True)
-        fields.known(body, ("quantity",))
-        quantity = fields.integer("quantity", body.get("quantity", 1), 1, fields.QUANTITY_MAX)
-        return self._sell([{"book_id": number, "quantity": quantity}], key)
+        return self._sell(fields.purchase_lines(number, json_body(optional=True)), key)
 
     def basket(self) -> Response:
         """Sell a basket: all of it or nothing."""
         key = incoming.write_key(self._random)
         query(())
-        body = json_body()
-        fields.known(body, ("items",))
-        return self._sell(fields.sale_lines(body.get("items")), key)
+        return self._sell(fields.basket_lines(json_body()), key)
 
     def _sell(self, lines: list[dict[str, int]], key: str) -> Response:
         sold = self._purchases.sell(lines, key)
-        headers = {"Location": f"/orders/{quote(sold.order_id, safe='')}"}
+        headers = {"Location": incoming.location_of(sold.order_id)}
         return Response(sold.body, 201, headers, content_type="application/json")
 
 

@@ -22,6 +22,7 @@ from frontend.api import Api
 from frontend.balancer import Balancer
 from frontend.cache import Cache
 from frontend.cluster import Cluster
+from frontend.counter import Counter
 from frontend.gateway import Group
 from frontend.hits import Hits
 from frontend.identity import Identity
@@ -74,6 +75,7 @@ def create_app(
     reads = Reads(node, catalogs, cache, clock=clock, tasks=tasks, lock=threading.Lock())
     purchases = Purchases(orders, clock=clock, tasks=tasks, lock=threading.Lock())
     operations = Operations(catalog_peers, lease, clock)
+    counter = Counter(purchases, metrics, clock=clock, random=random)
     Api(reads, purchases, orders, clock=clock, random=random).register(app)
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
@@ -88,6 +90,7 @@ def create_app(
             Ticker("purchases", STUCK_S, purchases.tick),
         ),
         leave=lease.stop,
+        later=counter.take,
         at_once=Hits(cache, count=metrics.count_hit).answer,
         one_core=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from random import Random
+from urllib.parse import quote
 
 from flask import Response, g, request
 from werkzeug.http import parse_etags
@@ -46,6 +47,11 @@ def _page(asked: dict[str, str]) -> tuple[int, str | None, dict[str, str]]:
     if after is not None and not (after.isascii() and 0 < len(after) <= CURSOR_CHARS_MAX):
         raise invalid("after", "not a cursor; take `next` from the previous page")
     return limit(asked.get("limit")), after, asked
+
+
+def location_of(order_id: str) -> str:
+    """Return where an order is found."""
+    return f"/orders/{quote(order_id, safe='')}"
 
 
 def write_key(random: Random) -> str:

@@ -25,6 +25,7 @@ from frontend.gateway import ATTEMPT_MIN_S, WRITE_ATTEMPT_S, WRITE_WHOLE_S, Grou
 from frontend.outcomes import Failure, Outcome, outcome_of, unanswered
 
 CARRIERS_MAX = 1  # messages out; with two of half the size 16 buyers had a fifth less
+WAITING_MAX = 1024
 STUCK_S = 0.1  # a message that is out for longer is not counted: it holds nobody up
 
 log = logging.getLogger("bazar.frontend")
@@ -83,9 +84,15 @@ class Purchases:
     ) -> None:
         """Sell a basket; `done`, which must not wait, is told what came of it."""
         until = self._clock.now() + WRITE_WHOLE_S
+        purchase = _Purchase({"key": key, "items": lines}, key, until, done)
         with self._lock:
-            self._waiting.append(_Purchase({"key": key, "items": lines}, key, until, done))
-        self.tick()
+            full = len(self._waiting) >= WAITING_MAX
+            if not full:
+                self._waiting.append(purchase)
+        if full:
+            done(Problem("rate-limited", "too many purchases wait; nothing was changed"))
+        else:
+            self.tick()
 
     def tick(self) -> None:
         """Have somebody carry what waits, unless enough others will soon."""

@@ -2,7 +2,8 @@
 
 Law: the cursor moves only together with the rows it passes, in one transaction; a stored order
 never changes; a log and a ledger that differ are never mixed. All of it is a copy of the ledger: a
-damaged file is put aside and a new one filled.
+damaged file is put aside and a new one filled, and what a power loss takes, since no commit waits
+for the disk, is followed once more.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ def open_database(path: Path) -> Database:
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
     try:
-        return Database(path, schema, SCHEMA_VERSION)
+        return Database(path, schema, SCHEMA_VERSION, is_a_copy=True)
     except Corrupt as error:
         log.critical("DAMAGED: %s; moved to %s, starting empty", error, move_aside(path).name)
-        return Database(path, schema, SCHEMA_VERSION)
+        return Database(path, schema, SCHEMA_VERSION, is_a_copy=True)
 
 
 class Store:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 from flask import Flask, request
 
 from common.gate import HEADER_BYTES_MAX, Gate
-from common.service import Lane, Service
+from common.service import Call, Lane, Reply, Service
+from common.wsgi import answer_of
 
 Message = dict[str, Any]
+Later = Callable[[Call, Reply], bool]
 TIMEOUT_S = 0.05
 
 
-def make_gate() -> Gate:
+def make_gate(later: Later) -> Gate:
     app = Flask("gate")
 
     @app.post("/echo")
@@ -25,7 +28,9 @@ def make_gate() -> Gate:
         return request.get_data()
 
     lanes = {"only": Lane(workers=1, waiting_max=0, body_bytes_max=100)}
-    service = Service(flask=app, lanes=lanes, lane_of=lambda method, path: lanes_by_path(path))
+    service = Service(
+        flask=app, lanes=lanes, lane_of=lambda method, path: lanes_by_path(path), later=later
+    )
     return Gate(service, body_timeout_s=TIMEOUT_S)
 
 
@@ -34,7 +39,11 @@ def lanes_by_path(path: str) -> str:
 
 
 def ask(
-    messages: Iterable[Message], path: str = "/echo", **headers: str
+    messages: Iterable[Message],
+    path: str = "/echo",
+    later: Later = lambda call, reply: False,
+    more: Sequence[tuple[bytes, bytes]] = (),
+    **headers: str,
 ) -> tuple[int, dict[str, str], bytes] | None:
     """Send a request whose body comes in `messages`, and then nothing more for ever."""
     scope = {
@@ -48,8 +57,11 @@ def ask(
         "server": ("127.0.0.1", 80),
         "client": ("127.0.0.1", 1234),
         "headers": [
-            (name.replace("_", "-").encode(), value.encode())
-            for name, value in ({"host": "gate"} | headers).items()
+            *(
+                (name.replace("_", "-").encode(), value.encode())
+                for name, value in ({"host": "gate"} | headers).items()
+            ),
+            *more,
         ],
     }
     coming = list(messages)
@@ -59,7 +71,7 @@ def ask(
             await asyncio.Event().wait()
         return coming.pop(0)
 
-    gate = make_gate()
+    gate = make_gate(later)
     answer = asyncio.run(gate(scope, receive))
     assert gate.close() == 0
     if answer is None:
@@ -77,6 +89,45 @@ def test_a_body_in_parts_arrives_whole() -> None:
     answer = ask([part(b"ab", True), part(b"", True), part(b"c", False)], content_length="3")
     assert answer is not None
     assert (answer[0], answer[2]) == (200, b"abc")
+
+
+def test_a_call_taken_ahead_of_flask_is_answered_when_its_answer_is_there() -> None:
+    """From whatever thread; the body is whole by then, and no worker is held."""
+    seen: list[Call] = []
+
+    def later(call: Call, reply: Reply) -> bool:
+        seen.append(call)
+        answer = answer_of(201, [("X-By", "another thread")], call.body.upper())
+        threading.Thread(target=reply, args=(answer,)).start()
+        return True
+
+    pieces = [part(b"ab", True), part(b"c", False)]
+    answer = ask(pieces, "/echo", later, content_length="3", idempotency_key="k")
+    assert answer is not None
+    assert (answer[0], answer[1]["x-by"], answer[2]) == (201, "another thread", b"ABC")
+    assert (seen[0].method, seen[0].target, seen[0].body) == ("POST", b"/echo", b"abc")
+    assert seen[0].headers[b"idempotency-key"] == b"k"
+
+
+@pytest.mark.parametrize(
+    "more", [[(b"host", b"b")], [(b"x", b"1"), (b"x", b"2")], [(b"idempotency-key", b"k")] * 2]
+)
+def test_a_call_with_a_header_twice_is_not_offered_ahead(more: list[tuple[bytes, bytes]]) -> None:
+    """Frameworks differ in what it means; ours says."""
+    asked: list[Call] = []
+    ask([part(b"a", False)], "/echo", lambda call, reply: bool(asked.append(call)), more)
+    assert asked == []
+
+
+def test_a_defect_in_what_is_ahead_leaves_the_outcome_unknown() -> None:
+    """Nobody knows how far it had got."""
+
+    def later(call: Call, reply: Reply) -> bool:
+        raise RuntimeError("a defect")
+
+    answer = ask([part(b"a", False)], "/echo", later, content_length="1", idempotency_key="k")
+    assert answer is not None
+    assert json.loads(answer[2])["code"] == "outcome-unknown"
 
 
 def test_a_body_that_does_not_come_is_given_up() -> None:

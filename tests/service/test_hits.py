@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from common import wsgi
 from common.protocol import is_plain
-from common.service import Call
-from tests.support.frontend_fakes import FakeCatalog, World
+from tests.support.frontend_fakes import FakeCatalog, World, by_flask, call, counted
 
 TAG = '"/books/1-500"'  # the fake catalog's
 WARM = (
@@ -35,7 +34,7 @@ ORDINARY = (
     "/search/Art?after=", "/search/Art?after=a%62c", "/search/Art?x=1", "/search/%FF",
     "/search/%0A",
     "/search/%00", "/search/%", "/search/%4", "/search/%zz", "/search/%20", "/search/" + "a" * 201,
-    "/search/Art?after=" + "a" * 501, "/search/" + "%41" * 400, "/books", "/topics", "/metrics",
+    "/search/Art?after=" + "a" * 501, "/search/" + "%41" * 400, "/books", "/topics",
     "/", "", "*",
 )  # fmt: skip
 
@@ -52,27 +51,6 @@ def make_world() -> World:
 @pytest.fixture
 def world() -> World:
     return make_world()
-
-
-def call(target: str, method: str = "GET", **headers: str) -> Call:
-    named = {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
-    return Call(method, target.encode("latin-1"), {b"host": b"shop"} | named)
-
-
-def by_flask(world: World, asked: Call) -> wsgi.Answer:
-    """Answer a call as the gate has Flask answer it."""
-    path, _, query = asked.target.partition(b"?")
-    scope: dict[str, Any] = {
-        "method": asked.method, "raw_path": path, "query_string": query, "http_version": "1.1",
-        "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1234),
-        "headers": list(asked.headers.items()),
-    }  # fmt: skip
-    return wsgi.call(world.app.wsgi_app, wsgi.environ_of(scope, b""))
-
-
-def counted(world: World) -> list[str]:
-    """Return what is counted, but for when counting began."""
-    return sorted(line for line in world.metrics().splitlines() if "_created" not in line)
 
 
 METHODS = st.sampled_from(("GET", "HEAD"))

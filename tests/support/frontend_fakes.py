@@ -16,11 +16,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from common import wsgi
 from common.auth import Signer
 from common.config import Settings
 from common.errors import Problem
 from common.peer import NoAnswer, NotSent, Request, Response
-from common.service import Service, service_of
+from common.service import Call, Service, service_of
 from frontend.app import create_app
 
 SECRET, TOKEN, CLUSTER = "s" * 40, "t" * 40, "cluster-a"
@@ -329,3 +330,28 @@ def settings(capacity: int = 64) -> Settings:
         listen_port=8000,
         seed_file=None,
     )
+
+
+# --- ahead of Flask ---
+
+
+def call(target: str, method: str = "GET", body: bytes = b"", **headers: str) -> Call:
+    """Return a call; a header's name is written with underscores."""
+    named = {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
+    return Call(method, target.encode("latin-1"), {b"host": b"shop"} | named, body)
+
+
+def by_flask(world: World, asked: Call) -> wsgi.Answer:
+    """Answer a call as the gate has Flask answer it."""
+    path, _, query = asked.target.partition(b"?")
+    scope: dict[str, Any] = {
+        "method": asked.method, "raw_path": path, "query_string": query, "http_version": "1.1",
+        "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1234),
+        "headers": list(asked.headers.items()),
+    }  # fmt: skip
+    return wsgi.call(world.app.wsgi_app, wsgi.environ_of(scope, asked.body))
+
+
+def counted(world: World) -> list[str]:
+    """Return what is counted, but for when counting began."""
+    return sorted(line for line in world.metrics().splitlines() if "_created" not in line)

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from common.peer import NoAnswer, NotSent, PeerDown, Request, Response
 from common.service import Call, service_of
+from common.wsgi import Answer
 from tests.support.scheduler import Scheduler, SimEvent
 
 TOLD_MAX = 300  # bytes of a body in the story of a run
@@ -130,7 +131,7 @@ class Network:
         incarnation, app = self.apps[request.to]
 
         def serve() -> None:
-            response = _at_once(app, request) or call_wsgi(app, request)
+            response = self._ahead(app, request) or call_wsgi(app, request)
             if incarnation in self.mute:
                 return
             back = (request.to, sender) in self.cuts or self._chance(self.weather.reply_lost)
@@ -139,6 +140,26 @@ class Network:
                 self.scheduler.at(self.scheduler.now + delay, lambda: reply(response))
 
         self.scheduler.spawn(f"{request.to} {request.method} {request.target}", incarnation, serve)
+
+    def _ahead(self, app: Any, request: Request) -> Response | None:
+        """Answer a request ahead of the app, at once or later, if the service does that."""
+        service, answers = service_of(app), list[Answer]()
+        if request.method in ("GET", "HEAD") and not request.body:
+            answer = service.at_once(_call_of(request))
+        else:
+            told = SimEvent(self.scheduler)
+
+            def reply(answer: Answer) -> None:
+                answers.append(answer)
+                told.set()
+
+            if service.later(_call_of(request), reply):
+                told.wait()
+            answer = answers[0] if answers else None
+        if answer is None:
+            return None
+        named = {name.decode(): value.decode() for name, value in answer.headers}
+        return Response(answer.status, named, answer.body)
 
 
 def _told(body: bytes) -> str:
@@ -163,17 +184,10 @@ class Port:
         return self.network.send(self.sender, request)
 
 
-def _at_once(app: Any, request: Request) -> Response | None:
-    """Answer a request ahead of the app, if the service does that."""
-    if request.method not in ("GET", "HEAD") or request.body:
-        return None
+def _call_of(request: Request) -> Call:
     headers = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
-    call = Call(request.method, request.target.encode(), {b"host": request.to.encode()} | headers)
-    answer = service_of(app).at_once(call)
-    if answer is None:
-        return None
-    named = {name.decode(): value.decode() for name, value in answer.headers}
-    return Response(answer.status, named, answer.body)
+    headers |= {b"host": request.to.encode()}
+    return Call(request.method, request.target.encode(), headers, request.body)
 
 
 def call_wsgi(app: Any, request: Request) -> Response:

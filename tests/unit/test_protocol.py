@@ -18,7 +18,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from common.gate import HEADER_BYTES_MAX, Gate
+from common.gate import HEADER_BYTES_MAX, REMEMBERED_MAX, Gate
 from common.protocol import Protocol, is_plain
 from common.service import Call, Lane, Service
 from common.wsgi import Answer, answer_of
@@ -167,6 +167,56 @@ def test_nothing_overtakes_a_request_in_flight(line: Line) -> None:
     )
     assert (line.asked, line.transport.written) == ([], b"")
     assert len(line.protocol.pipeline) == 1
+
+
+def test_the_same_bytes_again_are_the_same_call_again(line: Line) -> None:
+    """Parsed once, asked each time, on every connection; two in one piece stay two."""
+    for _ in range(3):
+        line.protocol.data_received(GET % 1)
+        line.protocol.data_received(GET % 2 + GET % 3)
+    assert line.asked == [b"/1", b"/2", b"/3"] * 3
+    assert list(line.protocol._gate.calls) == [GET % 1]
+
+
+def test_what_was_answered_at_once_and_is_no_more_goes_the_ordinary_way() -> None:
+    """The bytes are remembered, never the answer."""
+    answers = [answer_of(200, (), b"hit"), None]
+    line = Line(lambda call: answers.pop(0))
+    try:
+        line.protocol.data_received(GET % 1)
+        line.protocol.data_received(GET % 1)
+        assert line.transport.written.endswith(b"hit")
+        assert len(line.protocol.tasks) == 1
+    finally:
+        line.close()
+
+
+@pytest.mark.parametrize("head", [20, None])
+def test_the_same_bytes_inside_another_message_are_no_call(line: Line, head: int | None) -> None:
+    """In its body, or in its head: only the parser knows what they mean there."""
+    line.protocol.data_received(GET % 1)
+    before = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n"[:head]
+    line.protocol.data_received(before)
+    line.protocol.data_received(GET % 1)
+    assert line.asked == [b"/1"]
+    assert line.transport.written.count(b"200 OK") == 1
+
+
+def test_the_same_bytes_behind_a_request_in_flight_wait_their_turn(line: Line) -> None:
+    """Remembered or not."""
+    line.protocol.data_received(GET % 1)
+    line.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    line.protocol.data_received(GET % 1)
+    assert line.asked == [b"/1"]
+    assert len(line.protocol.pipeline) == 1
+
+
+def test_few_bytes_are_remembered_and_not_too_many(line: Line) -> None:
+    """A client that always asks in other words fills nothing up."""
+    for number in range(REMEMBERED_MAX + 10):
+        line.protocol.data_received(GET % number)
+    line.protocol.data_received(b"GET /1 HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2000 + b"\r\n\r\n")
+    assert len(line.protocol._gate.calls) == 10
 
 
 def test_garbage_behind_a_request_in_flight_waits_its_turn(line: Line) -> None:
