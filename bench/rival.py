@@ -83,10 +83,10 @@ def _buy(connection: Connection[Row], key: str, book: int, quantity: int) -> Row
     asked = {"order_id": secrets.token_hex(12), "key": key, "book": book, "quantity": quantity}
     order = connection.execute(ORDER, asked).fetchone()
     if order is None:
-        found: dict[str, Any] | None = connection.execute(ORDER_OF_KEY, (key,)).fetchone()
-        return found
+        known: Row | None = connection.execute(ORDER_OF_KEY, (key,)).fetchone()
+        return known
     if connection.execute(SELL, (quantity, book, quantity)).rowcount == 0:
         connection.rollback()
         return None
-    found: dict[str, Any] | None = order
-    return found
+    sold: Row = order
+    return sold
