@@ -33,7 +33,7 @@ from common.service import (
     Ticker,
 )  # fmt: skip
 from common.tasks import Tasks
-from common.web import OPEN_PATHS, new_app
+from common.web import OPEN_PATHS, direct_of, new_app
 
 SEED_KEY = "seed"
 SEED_WAIT_S = 1.0
@@ -96,8 +96,8 @@ def create_app(
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
-        at_once=Quick(node, signer).answer, loops={"writer": writer.run}, stop=writer.stop,
-        close=close,
+        at_once=Quick(node, signer).answer, direct=direct_of(app).answer,
+        loops={"writer": writer.run}, stop=writer.stop, close=close,
     )  # fmt: skip
     return app
 

@@ -15,9 +15,11 @@ from catalog.node import Node
 from catalog.replication import Record
 from catalog.routes import count_of
 from catalog.snapshots import Snapshots
+from common.compact import compact
+from common.direct import Asked
 from common.errors import Problem
 from common.position import Position
-from common.web import json_answer, json_body
+from common.web import direct_of, json_answer, json_body, json_object
 
 ENTRIES_BYTES_MAX = 4 * 1024 * 1024
 BYTES = "application/octet-stream"
@@ -46,23 +48,22 @@ def add_replication(app: Flask, node: Node) -> None:
         replica.follow(node, cluster, record, end)
         return json_answer({})
 
-    @app.post("/replication/prepare")
-    def prepare() -> Response:
-        given = request.args
+    @direct_of(app).post(app, "/replication/prepare")
+    def prepare(asked: Asked) -> str:
+        given = asked.query
         with _well_formed():
-            (entry,) = decode_entries(request.get_data())
+            (entry,) = decode_entries(asked.body)
             prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
             epoch, committed = int(given["epoch"]), int(given["committed"])
         replica.prepare(node, epoch, prev, entry, committed)
-        return json_answer({"position": list(entry.position)})
+        return compact({"position": list(entry.position)})
 
-    @app.post("/replication/commit")
-    def commit() -> Response:
+    @direct_of(app).post(app, "/replication/commit")
+    def commit(asked: Asked) -> str:
         with _well_formed():
-            body = json_body()
+            body = json_object(asked.body)
             epoch, position = int(body["epoch"]), Position(*body["position"])
-        view = replica.commit(node, epoch, position)
-        return json_answer(view.document())
+        return compact(replica.commit(node, epoch, position).document())
 
 
 def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
 import apsw
@@ -21,6 +20,7 @@ from common import fields
 from common.auth import CLUSTER, Signer
 from common.compact import compact
 from common.cursor import read_cursor, write_cursor
+from common.direct import Headers
 from common.errors import Problem
 from common.service import Call
 from common.wsgi import Answer, answer_of
@@ -74,9 +74,9 @@ class Quick:
         if call.method != "GET" or not call.target.startswith((b"/books/", b"/search?")):
             return None
         try:
-            self._signer.check(_Headers(call), call.method, call.target.decode("latin-1"), b"")
+            self._signer.check(Headers(call), call.method, call.target.decode("latin-1"), b"")
             cluster = self._node.record.cluster
-            if not cluster or _Headers(call).get(CLUSTER, "") != cluster:
+            if not cluster or Headers(call).get(CLUSTER, "") != cluster:
                 return None
             reading = self._read(call.target)
         except (Problem, Halted, apsw.Error, UnicodeDecodeError):
@@ -97,14 +97,3 @@ class Quick:
             )
             return search(self._node, unquote_plus(topic or "", errors="strict"), limit, after)
         return None
-
-
-class _Headers:
-    """A call's headers as a signature is checked with them."""
-
-    def __init__(self, call: Call) -> None:
-        self._values: Mapping[bytes, bytes] = call.headers
-
-    def get(self, name: str, default: str, /) -> str:
-        value = self._values.get(name.lower().encode())
-        return default if value is None else value.decode("latin-1")

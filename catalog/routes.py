@@ -24,8 +24,9 @@ from catalog.sessions import Renewal
 from catalog.writer import Writer
 from common import bundle, fields
 from common.cursor import read_cursor, write_cursor
+from common.direct import Asked
 from common.errors import Problem
-from common.web import json_answer, json_document, query
+from common.web import direct_of, json_answer, query, strict_json
 
 ANSWER_MARGIN_S = 0.05  # answer before the caller stops waiting
 LEDGER_ROWS_MAX = 1000
@@ -159,17 +160,17 @@ def _said(told: Outcome | Problem) -> str:
 def add_writes(app: Flask, node: Node, writer: Writer, frontends: Collection[str]) -> None:
     """Add what only the leader does: operations, and the sessions of the frontends configured."""
 
-    @app.post("/operations")
-    def operate() -> Response:
-        document, until = json_document(), g.until - ANSWER_MARGIN_S
+    @direct_of(app).post(app, "/operations")
+    def operate(asked: Asked) -> str:
+        document, until = strict_json(asked.body), asked.until - ANSWER_MARGIN_S
         if isinstance(document, list):
             told = writer.submit(list(map(_operation, bundle.writes_in(document))), until)
-            return Response(bundle.list_text(map(_said, told)), content_type="application/json")
+            return bundle.list_text(map(_said, told))
         operation = _operation(document)
         (outcome,) = writer.submit([operation], until)
         if isinstance(outcome, Problem):
             raise outcome
-        return Response(_said(outcome), content_type="application/json")
+        return _said(outcome)
 
     @app.post("/sessions")
     def register() -> Response:

@@ -44,6 +44,7 @@ class Gate:
         self._call = functools.partial(call, service.flask.wsgi_app)
         self._at_once = service.at_once
         self._later = service.later
+        self._direct = service.direct
         self._lane_of = service.lane_of
         self._pools = {name: _Pool(name, lane) for name, lane in service.lanes.items()}
         self._body_timeout_s = body_timeout_s
@@ -56,9 +57,10 @@ class Gate:
             path = "/" + path_of(scope).decode("utf-8", "replace").lstrip("/")  # as Werkzeug has it
             pool = self._pools[self._lane_of(scope["method"], path)]
             body = await _read_body(scope, receive, pool.body_bytes_max, self._body_timeout_s)
-            if (answering := self._answering(scope, body)) is not None:
+            call = _call_of(scope, body)
+            if call is not None and (answering := self._answering(call)) is not None:
                 return await answering
-            return await pool.run(self._call, environ_of(scope, body))
+            return await pool.run(self._serve, (scope, body, call))
         except Problem as problem:
             close = [("Connection", "close")] if isinstance(problem, _Unread) else []
             return of_problem(problem, *close)
@@ -86,13 +88,14 @@ class Gate:
                 self.calls.clear()
             self.calls[data] = call
 
-    def _answering(self, scope: Scope, body: bytes) -> asyncio.Future[Answer] | None:
+    def _serve(self, asked: tuple[Scope, bytes, Call | None]) -> Answer:
+        """Answer in a worker, by Flask if need be."""
+        scope, body, call = asked
+        answer = None if call is None else self._direct(call)
+        return self._call(environ_of(scope, body)) if answer is None else answer
+
+    def _answering(self, call: Call) -> asyncio.Future[Answer] | None:
         """Return the answer to come, if the service takes this call ahead of Flask."""
-        headers = dict(scope["headers"])
-        if len(headers) < len(scope["headers"]) or not is_plain(headers.get(b"host", b"")):
-            return None
-        query = scope["query_string"]
-        target = scope["raw_path"] + (b"?" + query if query else b"")
         loop = asyncio.get_running_loop()
         answering: asyncio.Future[Answer] = loop.create_future()
 
@@ -100,8 +103,7 @@ class Gate:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
                 loop.call_soon_threadsafe(_give, answering, answer)
 
-        taken = self._later(Call(scope["method"], target, headers, body), reply)
-        return answering if taken else None
+        return answering if self._later(call, reply) else None
 
     def close(self) -> int:
         """Take no more calls; return how many are still running."""
@@ -132,6 +134,16 @@ class _Pool:
 
     def _leave(self, _: object) -> None:
         self.inside -= 1
+
+
+def _call_of(scope: Scope, body: bytes) -> Call | None:
+    """Return a request as a service gets it ahead of Flask; None: Flask is to say what it means."""
+    headers = dict(scope["headers"])
+    if len(headers) < len(scope["headers"]) or not is_plain(headers.get(b"host", b"")):
+        return None
+    query = scope["query_string"]
+    target = scope["raw_path"] + (b"?" + query if query else b"")
+    return Call(scope["method"], target, headers, body)
 
 
 def _give(answering: asyncio.Future[Answer], answer: Answer) -> None:

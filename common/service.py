@@ -59,7 +59,8 @@ class Service:
 
     `at_once` may answer a GET or HEAD without a body on the event loop, ahead of Flask and exactly
     as Flask would; it waits for nothing. None: the call goes to Flask. `later` may take any other
-    call in the same way, and gives its answer to `reply`, once, from whatever thread. `one_core`:
+    call in the same way, and gives its answer to `reply`, once, from whatever thread. `direct` may
+    answer one in a worker of its lane, where it may wait, and again as Flask would. `one_core`:
     its threads hardly ever run without the interpreter's lock, so that on several cores they only
     steal it from one another.
     """
@@ -70,6 +71,7 @@ class Service:
     tickers: Sequence[Ticker] = ()
     at_once: Callable[[Call], Answer | None] = lambda call: None
     later: Callable[[Call, Reply], bool] = lambda call, reply: False
+    direct: Callable[[Call], Answer | None] = lambda call: None
     one_core: bool = False
     loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # each until `stop`
     leave: Callable[[], None] = lambda: None  # at the signal: give back what others wait for

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 from common.auth import CLUSTER, Signer
 from common.clock import Clock
 from common.compact import compact
+from common.direct import Direct, seconds_of
 from common.errors import Problem, unexpected
 from common.peer import TIMEOUT_HEADER
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX
@@ -67,7 +68,7 @@ def new_app(
             body = request.get_data()
             g.sender = signer.check(request.headers, request.method, raw_target(), body)
             _same_cluster(request.headers.get(CLUSTER, ""), cluster())
-            g.until = clock.now() + _timeout_s()
+            g.until = clock.now() + seconds_of(request.headers.get(TIMEOUT_HEADER, ""))
 
     @app.after_request
     def label(response: Response) -> Response:
@@ -80,7 +81,15 @@ def new_app(
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
     _health(app, readiness, registry)
+    app.extensions["bazar.direct"] = Direct(clock=clock, signer=signer, cluster=cluster)
     return app
+
+
+def direct_of(app: Flask) -> Direct:
+    """Return the calls of an app that are answered without it."""
+    direct = app.extensions["bazar.direct"]
+    assert isinstance(direct, Direct)
+    return direct
 
 
 def raw_target() -> str:
@@ -93,11 +102,6 @@ def _same_cluster(theirs: str, ours: str) -> None:
     if theirs and ours and theirs != ours:
         detail = f"the caller belongs to cluster {theirs}, this node to {ours}"
         raise Problem("foreign-cluster", detail)
-
-
-def _timeout_s() -> float:
-    text = request.headers.get(TIMEOUT_HEADER, "")
-    return int(text) / 1000 if text.isdecimal() and len(text) < 9 else 1.0
 
 
 def problem_response(problem: Problem) -> Response:
@@ -154,15 +158,15 @@ def json_body(*, optional: bool = False) -> dict[str, Any]:
     """Return the body, a JSON object whatever its Content-Type; an absent one is {} if optional."""
     if optional and not request.get_data().strip():
         return {}
-    document = json_document()
+    return json_object(request.get_data())
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """Parse strict JSON that is an object."""
+    document = strict_json(raw)
     if not isinstance(document, dict):
         raise Problem("invalid-request", "the body must be a JSON object")
     return document
-
-
-def json_document() -> Any:
-    """Return the body parsed as strict JSON."""
-    return strict_json(request.get_data())
 
 
 def strict_json(raw: bytes) -> Any:

@@ -16,7 +16,7 @@ from common.config import Settings
 from common.peer import Http, Peer
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX, Lane, Service, Ticker
 from common.tasks import Tasks
-from common.web import OPEN_PATHS, new_app
+from common.web import OPEN_PATHS, direct_of, new_app
 from frontend import hook
 from frontend.api import Api
 from frontend.balancer import Balancer
@@ -91,6 +91,7 @@ def create_app(
         ),
         leave=lease.stop,
         later=counter.take,
+        direct=direct_of(app).answer,
         at_once=Hits(cache, count=metrics.count_hit).answer,
         one_core=True,
     )

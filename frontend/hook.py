@@ -10,9 +10,11 @@ from typing import Any
 
 from flask import Flask, Response
 
+from common.compact import compact
+from common.direct import Asked
 from common.errors import Problem
 from common.fields import invalid
-from common.web import json_answer, json_body
+from common.web import direct_of, json_answer, json_object
 from frontend.cache import Cache
 
 INVALIDATE, STATUS = "/internal/invalidate", "/status"
@@ -29,17 +31,17 @@ class Hook:
 
     def register(self, app: Flask) -> None:
         """Give an app the internal calls."""
-        app.post(INVALIDATE)(self.invalidate)
+        direct_of(app).post(app, INVALIDATE)(self.invalidate)
         app.get(STATUS)(self.status)
 
-    def invalidate(self) -> Response:
+    def invalidate(self, asked: Asked) -> str:
         """Forget what a write makes stale; say whether that settles it for the session named."""
-        told = _checked(json_body())
+        told = _checked(json_object(asked.body))
         acknowledged = self._cache.invalidate(
             told["session"], told["epoch"], told["seq"], told["keys"]
         )
         answer = {"acknowledged": acknowledged, "seq": told["seq"], "hash": told["hash"]}
-        return json_answer(answer)
+        return compact(answer)
 
     def status(self) -> Response:
         """Answer what `/cluster` shows of this node."""

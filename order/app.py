@@ -21,7 +21,7 @@ from common.service import (
     StartRefused,
 )
 from common.tasks import Tasks
-from common.web import OPEN_PATHS, Readiness, new_app
+from common.web import OPEN_PATHS, Readiness, direct_of, new_app
 from order.follower import Follower
 from order.ledger import Ledger
 from order.metrics import Metrics
@@ -80,6 +80,7 @@ def create_app(
         flask=app,
         lanes=LANES,
         lane_of=lane_of,
+        direct=direct_of(app).answer,
         loops={"follower": follower.run},
         stop=follower.stop,
         close=store.close,

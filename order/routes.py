@@ -11,9 +11,10 @@ from flask import Flask, Response, g
 from common import bundle
 from common.compact import compact
 from common.cursor import read_cursor, write_cursor
+from common.direct import Asked
 from common.errors import Problem
 from common.fields import idempotency_key, invalid, known, limit, sale_lines
-from common.web import json_answer, json_document, problem_response, query
+from common.web import direct_of, json_answer, problem_response, query, strict_json
 from order.follower import Follower
 from order.model import Outcome
 from order.sales import Sale, Sales
@@ -34,11 +35,10 @@ def add_routes(
 ) -> None:
     """Give an app the order server's calls."""
 
-    @app.post("/sales")
-    def sell() -> Response:
-        asked = [_sale(document) for document in bundle.writes_in(json_document())]
-        text = bundle.list_text(_told(outcome) for outcome in sales.buy(asked, g.until))
-        return Response(text, content_type="application/json")
+    @direct_of(app).post(app, "/sales")
+    def sell(asked: Asked) -> str:
+        baskets = [_sale(document) for document in bundle.writes_in(strict_json(asked.body))]
+        return bundle.list_text(_told(outcome) for outcome in sales.buy(baskets, asked.until))
 
     @app.get("/orders/<order_id>")
     def order(order_id: str) -> Response:

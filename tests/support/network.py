@@ -143,9 +143,9 @@ class Network:
 
     def _ahead(self, app: Any, request: Request) -> Response | None:
         """Answer a request ahead of the app, at once or later, if the service does that."""
-        service, answers = service_of(app), list[Answer]()
+        service, answers, call = service_of(app), list[Answer](), _call_of(request)
         if request.method in ("GET", "HEAD") and not request.body:
-            answer = service.at_once(_call_of(request))
+            answer = service.at_once(call)
         else:
             told = SimEvent(self.scheduler)
 
@@ -153,9 +153,9 @@ class Network:
                 answers.append(answer)
                 told.set()
 
-            if service.later(_call_of(request), reply):
+            if service.later(call, reply):
                 told.wait()
-            answer = answers[0] if answers else None
+            answer = answers[0] if answers else service.direct(call)
         if answer is None:
             return None
         named = {name.decode(): value.decode() for name, value in answer.headers}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from catalog.bookfile import BadFile, read, read_books
@@ -278,18 +278,29 @@ ROWS = st.fixed_dictionaries(
 def test_what_a_csv_writer_wrote_comes_back(
     rows: list[dict[str, Any]], quoting: Any, line_end: str
 ) -> None:
-    """For any well-formed file the reader gives the same books and no bad row."""
+    """For any well-formed file the reader gives the same books and no bad row, unless a line inside
+    a field looks like a row: then a quote is taken to be missing.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=quoting, lineterminator=line_end)
     writer.writerow(HEADER.split(","))
     for number, one in enumerate(rows):
+        began = text.tell()
         authors, topics = "; ".join(one["authors"]), "|".join(one["topics"])
         writer.writerow(
             [number, f"S{number}", one["title"], authors, "en", "", topics, "", one["subjects"],
              one["price_cents"], one["quantity"]]
         )  # fmt: skip
+        assume(not any(map(looks_like_a_row, text.getvalue()[began:].split("\n")[1:])))
     expected = [expected_of(f"S{number}", one) for number, one in enumerate(rows)]
     assert read_text(text.getvalue()) == expected
+
+
+def looks_like_a_row(line: str) -> bool:
+    try:
+        return len(next(csv.reader([line], strict=True), [])) == len(HEADER.split(","))
+    except csv.Error:
+        return False
 
 
 def expected_of(sku: str, one: dict[str, Any]) -> dict[str, Any]:
