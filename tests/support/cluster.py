@@ -204,6 +204,11 @@ class Cluster:
         self.scheduler.at(end, lambda: None)
         self.scheduler.run(lambda: self.scheduler.now >= end, seconds + 1)
 
+    def run_until_all_are_awake(self) -> None:
+        """Let time pass until every SIGSTOP has ended: a sleeper has not heard the last word."""
+        end = max(self.scheduler.stopped.values(), default=0.0)
+        self.run_for(max(0.0, end - self.scheduler.now))
+
     def do(self, call: Callable[[], Any], limit_s: float = 60.0) -> Any:
         """Run one call as a client's job and return its result."""
         box: list[Any] = []

@@ -264,6 +264,7 @@ def _run(cluster: Cluster, shop: Shop, seed: int, *, clients: int, calls: int, r
         over.append(True)
         cluster.run(lambda: all(job.done for job in readers), 30)
         nemesis.mend()
+        cluster.run_until_all_are_awake()
         cluster.run(cluster.ready, SETTLE_LIMIT_S)
         cluster.do(shop.settle, SETTLE_LIMIT_S)
         cluster.run_for(1.0)
