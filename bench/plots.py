@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from bench.results import Results
-from bench.stats import Summary, summary
+from bench.stats import Summary, ratios, summary
 
 INK, SOFT, GRID = "#2f3b45", "#7b8894", "#e6eaed"
 COLOURS = {"bazar": "#2f6f9f", "nginx": "#b9c2c9", "peer": "#d2a25c"}
@@ -163,14 +163,14 @@ def growth(results: Results) -> Figure:
     drawn = False
     for case, colour in OPERATIONS.items():
         found = {
-            int(key.system): summary(values).median
+            int(key.system): values
             for key, values in results.figures.items()
             if key.line == "growth" and key.case == case and key.figure == "p50 ms"
         }
         if not found:
             continue
         drawn, sizes = True, sorted(found)
-        times = [found[size] / found[sizes[0]] for size in sizes]
+        times = [summary(ratios(found[size], found[sizes[0]])).median for size in sizes]
         label = {"search": "search page", "text": "free-text search"}.get(case, case)
         axis.plot(sizes, times, color=colour, marker="o", markersize=4, label=label)
         axis.set_xscale("log")

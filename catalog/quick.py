@@ -74,10 +74,8 @@ class Quick:
         if call.method != "GET" or not call.target.startswith((b"/books/", b"/search?")):
             return None
         try:
-            self._signer.check(Headers(call), call.method, call.target.decode("latin-1"), b"")
-            cluster = self._node.record.cluster
-            if not cluster or Headers(call).get(CLUSTER, "") != cluster:
-                return None
+            cluster, target = self._node.record.cluster, call.target.decode("latin-1")
+            self._signer.check(Headers(call), call.method, target, b"", cluster)
             reading = self._read(call.target)
         except (Problem, Halted, apsw.Error, UnicodeDecodeError):
             return None

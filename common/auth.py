@@ -37,8 +37,10 @@ class Signer:
         signature = self._sign(self.node, to, method, target, cluster, body)
         return {FROM: self.node, TO: to, CLUSTER: cluster, SIGNATURE: signature}
 
-    def check(self, headers: Headers, method: str, target: str, body: bytes) -> str:
-        """Return the sender's name; raise `unauthorized` unless it was signed for this node."""
+    def check(self, headers: Headers, method: str, target: str, body: bytes, ours: str = "") -> str:
+        """Return the sender's name; raise `unauthorized` unless the call was signed for this node,
+        `foreign-cluster` if both sides know their cluster and it is not the same.
+        """
         sender, cluster = headers.get(FROM, ""), headers.get(CLUSTER, "")
         expected = self._sign(sender, self.node, method, target, cluster, body)
         given = headers.get(SIGNATURE, "").encode("latin-1", "replace")
@@ -46,6 +48,9 @@ class Signer:
             raise Problem(
                 "unauthorized", f"this call is not signed for {self.node} with the cluster's secret"
             )
+        if cluster and ours and cluster != ours:
+            detail = f"the caller belongs to cluster {cluster}, this node to {ours}"
+            raise Problem("foreign-cluster", detail)
         return sender
 
     def _sign(

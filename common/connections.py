@@ -3,8 +3,8 @@
 Law: bytes leave only on a connection that was open a moment ago; an error before them is `NotSent`,
 any error after the first of them `NoAnswer`, and nothing is ever sent a second time.
 
-It stands in for `requests` where a call is one of thousands a second: about 45 µs of processor time
-a call against 440 (docs/decisions/0008).
+It stands in for `requests` where a call is one of thousands a second: about a fifth of the
+processor time (docs/decisions/0009).
 """
 
 from __future__ import annotations

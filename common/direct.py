@@ -82,12 +82,11 @@ class Direct:
         headers = Headers(call)
         try:
             target = call.target.decode("ascii")
-            sender = self._signer.check(headers, call.method, target, call.body)
+            sender = self._signer.check(headers, call.method, target, call.body, self._cluster())
             pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
         except (Problem, ValueError):
             return None
-        theirs, ours = headers.get(CLUSTER, ""), self._cluster()
-        if (theirs and ours and theirs != ours) or len(dict(pairs)) < len(pairs):
+        if len(dict(pairs)) < len(pairs):
             return None
         until = self._clock.now() + seconds_of(headers.get(TIMEOUT_HEADER, ""))
         return Asked(sender, until, dict(pairs), call.body)

@@ -50,8 +50,6 @@ def parse_id(text: str) -> int | None:
 
 def topic_key(text: str) -> str:
     """Return what a topic is matched by: NFC, casefold, blanks collapsed."""
-    if text.isascii():  # nine times for each book imported
-        return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return " ".join(folded.split())
 

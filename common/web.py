@@ -66,8 +66,7 @@ def new_app(
         if guarded:
             # The signature covers the target as it was sent, not Werkzeug's decoded path.
             body = request.get_data()
-            g.sender = signer.check(request.headers, request.method, raw_target(), body)
-            _same_cluster(request.headers.get(CLUSTER, ""), cluster())
+            g.sender = signer.check(request.headers, request.method, raw_target(), body, cluster())
             g.until = clock.now() + seconds_of(request.headers.get(TIMEOUT_HEADER, ""))
 
     @app.after_request
@@ -96,12 +95,6 @@ def raw_target() -> str:
     """Return the request's path with its query as they came over the wire."""
     raw = request.environ.get("RAW_URI")
     return str(raw) if raw is not None else request.full_path.rstrip("?")
-
-
-def _same_cluster(theirs: str, ours: str) -> None:
-    if theirs and ours and theirs != ours:
-        detail = f"the caller belongs to cluster {theirs}, this node to {ours}"
-        raise Problem("foreign-cluster", detail)
 
 
 def problem_response(problem: Problem) -> Response:

@@ -80,7 +80,7 @@ def test_a_plain_purchase_is_answered_as_flask_answers_it(
 ) -> None:
     """Status, headers, body; what the order servers were asked; what is counted."""
     asked, one, two = call(target, "POST", body, **headers), a_world(fate), a_world(fate)
-    answer, flasks = ahead(one, asked), by_flask(two, asked)
+    answer, flasks = ahead(one, asked), by_flask(two.app, asked)
     assert answer is not None
     assert (answer.status, answer.body) == (flasks.status, flasks.body)
     assert sorted(answer.headers) == sorted(flasks.headers)
@@ -111,7 +111,7 @@ def test_a_key_that_is_none_is_left_to_flask(key: str) -> None:
     asked = call("/purchase/1", "POST")
     headers = {**asked.headers, b"idempotency-key": key.encode("latin-1")}
     assert ahead(world, asked._replace(headers=headers)) is None
-    assert by_flask(world, asked._replace(headers=headers)).status == 400
+    assert by_flask(world.app, asked._replace(headers=headers)).status == 400
 
 
 VALUES: Any = st.recursive(
@@ -132,7 +132,7 @@ VALUES: Any = st.recursive(
 def test_no_body_is_taken_that_flask_would_refuse(target: str, body: bytes) -> None:
     """And what is taken is answered alike."""
     asked, one, two = call(target, "POST", body), a_world(), a_world()
-    answer, flasks = ahead(one, asked), by_flask(two, asked)
+    answer, flasks = ahead(one, asked), by_flask(two.app, asked)
     if answer is None:
         assert flasks.status == 400
     else:

@@ -9,14 +9,13 @@ import pytest
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from common import wsgi
 from common.auth import CLUSTER, Signer
 from common.direct import Asked
 from common.errors import Problem
 from common.peer import TIMEOUT_HEADER
 from common.service import Call
 from common.web import Readiness, direct_of, new_app
-from tests.support.frontend_fakes import FakeClock
+from tests.support.frontend_fakes import FakeClock, by_flask
 
 SECRET, OURS = "s" * 40, "cluster-a"
 SENDER = Signer("order-1", SECRET)
@@ -52,16 +51,6 @@ def signed(target: str, body: bytes = b"", cluster: str = OURS, **changed: str |
     headers |= {name.replace("_", "-"): value for name, value in changed.items()}
     raw = {name.lower().encode(): str(v).encode() for name, v in headers.items() if v is not None}
     return Call("POST", target.encode(), raw, body)
-
-
-def by_flask(app: Flask, call: Call) -> wsgi.Answer:
-    path, _, query = call.target.partition(b"?")
-    scope: dict[str, Any] = {
-        "method": call.method, "raw_path": path, "query_string": query, "http_version": "1.1",
-        "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1234),
-        "headers": list(call.headers.items()),
-    }  # fmt: skip
-    return wsgi.call(app.wsgi_app, wsgi.environ_of(scope, call.body))
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,9 @@ def test_both_ways_answer_the_same_and_count_the_same(
     quick, plain = make_world(), make_world()
     for target, method, headers in asked:
         one = call(target, method, **headers)
-        expected = by_flask(plain, one)
+        expected = by_flask(plain.app, one)
         answer = quick.service.at_once(one)
-        assert (answer or by_flask(quick, one)) == expected, one
+        assert (answer or by_flask(quick.app, one)) == expected, one
     assert counted(quick) == counted(plain)
 
 
@@ -117,7 +117,7 @@ def test_what_is_cached_is_answered_at_once(world: World, target: str, method: s
     """Whatever the spelling of the topic."""
     answer = world.service.at_once(call(target, method))
     assert answer is not None
-    assert answer == by_flask(world, call(target, method))
+    assert answer == by_flask(world.app, call(target, method))
     assert (b"cache-status", b"bazar; hit") in answer.headers
 
 
@@ -135,7 +135,7 @@ def test_who_has_the_page_is_told_so_at_once(world: World, method: str, tags: st
     answer = world.service.at_once(asked)
     assert answer is not None
     assert (answer.status, answer.body) == (304, b"")
-    assert answer == by_flask(world, asked)
+    assert answer == by_flask(world.app, asked)
 
 
 def test_no_hit_ahead_of_flask_once_the_lease_has_ended(world: World) -> None:
@@ -179,7 +179,7 @@ def test_a_page_without_a_tag_is_no_page_that_somebody_has() -> None:
         node.over["/books/1"] = without_tag(node)
     world.get("/lookup/1")
     asked = call("/lookup/1", if_none_match='""')
-    assert world.service.at_once(asked) == by_flask(world, asked)
+    assert world.service.at_once(asked) == by_flask(world.app, asked)
 
 
 def without_tag(node: FakeCatalog) -> Any:

@@ -341,7 +341,7 @@ def call(target: str, method: str = "GET", body: bytes = b"", **headers: str) ->
     return Call(method, target.encode("latin-1"), {b"host": b"shop"} | named, body)
 
 
-def by_flask(world: World, asked: Call) -> wsgi.Answer:
+def by_flask(app: Flask, asked: Call) -> wsgi.Answer:
     """Answer a call as the gate has Flask answer it."""
     path, _, query = asked.target.partition(b"?")
     scope: dict[str, Any] = {
@@ -349,7 +349,7 @@ def by_flask(world: World, asked: Call) -> wsgi.Answer:
         "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1234),
         "headers": list(asked.headers.items()),
     }  # fmt: skip
-    return wsgi.call(world.app.wsgi_app, wsgi.environ_of(scope, asked.body))
+    return wsgi.call(app.wsgi_app, wsgi.environ_of(scope, asked.body))
 
 
 def counted(world: World) -> list[str]:

@@ -18,8 +18,10 @@ from tests.support.chaos_network import NAMESPACES, PREFIX
 from tests.support.processes import ROOT
 from tests.support.wait import wait_until
 
+ABLE = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip") is not None
+# Who asks for it by its variable, as CI does, is not told that all is well when nothing was run.
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None,
+    not ABLE and "BAZAR_CHAOS_S" not in os.environ,
     reason="network namespaces need Linux, root and iproute2",
 )
 

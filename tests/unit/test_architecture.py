@@ -30,7 +30,7 @@ PURE_COMMON = {"common.position"}  # a value, used by the rules of replication
 
 # What a module may call while it is being imported: it makes constants (a file of its own is one).
 CONSTANT_CALLS = {
-    "Decimal", "JSONEncoder", "MappingProxyType", "NewType", "Path", "TypeVar", "frozenset",
+    "Decimal", "MappingProxyType", "NewType", "Path", "TypeVar", "frozenset",
     "getLogger", "len", "max", "min", "range", "compile", "namedtuple", "timedelta", "tuple",
     "items", "keys", "values", "read_text", "resolve", "with_name",
 }  # fmt: skip
