@@ -80,7 +80,7 @@ def create_app(
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)
-    hook.Hook(cache, status).register(app)
+    hooked = hook.Hook(app, cache, status)
     app.extensions["bazar"] = Service(
         flask=app,
         lanes=LANES,
@@ -90,7 +90,7 @@ def create_app(
             Ticker("purchases", STUCK_S, purchases.tick),
         ),
         leave=lease.stop,
-        later=counter.take,
+        later=lambda call, reply: hooked.take(call, reply) or counter.take(call, reply),
         direct=direct_of(app).answer,
         at_once=Hits(cache, count=metrics.count_hit).answer,
         one_core=True,

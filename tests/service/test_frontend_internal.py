@@ -1,12 +1,25 @@
 """What the frontend tells the other nodes and who watches it: hook, status, health, metrics."""
 
+import json
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from common.auth import Signer
-from common.service import INTERNAL_BODY_BYTES_MAX
-from tests.support.frontend_fakes import CLUSTER, ORDER_ID, SECRET, World, dead, refusal
+from common.service import INTERNAL_BODY_BYTES_MAX, Call
+from common.wsgi import Answer
+from frontend.hook import INVALIDATE
+from tests.support.frontend_fakes import (
+    CLUSTER,
+    ORDER_ID,
+    SECRET,
+    World,
+    by_flask,
+    call,
+    dead,
+    refusal,
+)
 
 
 @pytest.fixture
@@ -49,6 +62,36 @@ def test_a_malformed_invalidation_is_refused(world: World, change: dict[str, obj
 def test_a_large_invalidation_fits(world: World) -> None:
     """An import touches many books at once."""
     assert world.invalidate(11, *[f"book:{number}" for number in range(1, 20_000)])
+
+
+def asked_of_the_hook(world: World, keys: Sequence[str], secret: str = SECRET) -> Call:
+    """Return a signed invalidation as the event loop gets it."""
+    told = {"session": world.held(), "epoch": 1, "seq": 11, "hash": "abc", "keys": keys}
+    body = json.dumps(told).encode()
+    signer = Signer("catalog-1", secret)
+    headers = signer.headers("frontend-1", "POST", INVALIDATE, CLUSTER, body)
+    return call(INVALIDATE, "POST", body, **{name.lower(): h for name, h in headers.items()})
+
+
+def test_a_brief_invalidation_is_answered_on_the_loop(world: World) -> None:
+    """To the byte as by Flask, and the entry is gone when it is."""
+    world.get("/lookup/1")
+    asked, answers = asked_of_the_hook(world, ["book:1"]), list[Answer]()
+    assert world.service.later(asked, answers.append)
+    assert world.get("/lookup/1").headers["Cache-Status"] == "bazar; fwd=miss"
+    flasks = by_flask(world.app, asked)
+    assert (answers[0].status, answers[0].body) == (flasks.status, flasks.body)
+    assert sorted(answers[0].headers) == sorted(flasks.headers)
+
+
+def test_an_invalidation_out_of_order_or_size_is_left_to_its_lane(world: World) -> None:
+    """There it is refused, or takes its time."""
+    large = asked_of_the_hook(world, [f"book:{number}" for number in range(1, 2_000)])
+    signed_by_nobody = asked_of_the_hook(world, ["book:1"], secret="x" * 40)
+    for asked in (large, signed_by_nobody):
+        assert not world.service.later(asked, lambda answer: pytest.fail("answered"))
+    assert by_flask(world.app, large).status == 200
+    assert by_flask(world.app, signed_by_nobody).status == 401
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/internal/invalidate"), ("GET", "/status")])

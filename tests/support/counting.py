@@ -1,4 +1,4 @@
-"""What a piece of work costs, counted and never timed: messages, bytes, syncs, SQL statements, calls.
+"""What a piece of work costs, counted and never timed: messages, syncs, SQL, bytes, function calls.
 
 Law: a figure is a function of the code that is measured. So no clock is read, every message takes
 the same time, and while something is measured no node does anything by itself.
@@ -30,8 +30,9 @@ ECHO_S = 0.5  # for what comes after the answer
 # --- calls of functions ---
 
 
-def calls_of(run: Callable[[], Any]) -> int:
-    """Return how many functions, in Python and in C, are called by `run`, itself included.
+def calls_of(run: Callable[..., Any], *arguments: Any) -> int:
+    """Return how many functions, in Python and in C, are called by `run` in this thread, itself
+    included.
 
     The collector is off meanwhile: what it runs, and when, has nothing to do with `run`.
     """
@@ -45,7 +46,7 @@ def calls_of(run: Callable[[], Any]) -> int:
     gc.disable()
     sys.setprofile(see)
     try:
-        run()
+        run(*arguments)
     finally:
         sys.setprofile(before)
         if collecting:
@@ -68,8 +69,8 @@ class Statement:
 
 
 class Statements:
-    """What is run on every database that is opened inside `with`; what SQLite runs by itself, to
-    record and to apply changesets, is among it.
+    """What is run on every database opened between `open` and `close`; what SQLite runs by itself,
+    to record and to apply changesets, is among it.
     """
 
     def __init__(self) -> None:
@@ -218,6 +219,7 @@ class Counted(Cluster):
 
     def cost_of(self, act: Callable[[], Any]) -> Cost:
         """Do something, and return what it took, with what comes after its answer."""
+        self.run_for(ECHO_S)
         self._wire.sent.clear()
         self._statements.run.clear()
         self._syncs.clear()
@@ -228,9 +230,10 @@ class Counted(Cluster):
         return Cost(sent, Counter(self._syncs), list(self._statements.run))
 
 
-def write_books(path: Path, books: int, topic: str, stock: int) -> Path:
-    """Write a seed catalogue of books, all of one topic."""
-    rows = [f"C-{n},Book {n},An Author,{topic},{topic},500,{stock}" for n in range(1, books + 1)]
+def write_books(path: Path, books: int, *topics: str, stock: int = 1000) -> Path:
+    """Write a seed catalogue of books; the topics take turns."""
+    named = [(n, topics[(n - 1) % len(topics)]) for n in range(1, books + 1)]
+    rows = [f"C-{n},Book {n},An Author,{topic},{topic},500,{stock}" for n, topic in named]
     header = "sku,title,authors,topic,topics,price_cents,stock"
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return path
