@@ -1,50 +1,58 @@
-"""HTTP/1.1 on the event loop: uvicorn's httptools protocol, between it and a service's gate.
+"""HTTP/1.1 on the event loop, ahead of the ordinary way: plain requests that come in one piece.
 
 Laws: only a whole GET or HEAD without a body, on a connection with nothing in flight, is offered to
-the service's `at_once`; whatever that does not answer takes the ordinary way, through the gate. The
-answers on a connection keep the order of its requests.
+the service's `at_once`. Only a plain request that is a whole piece by itself is answered without a
+task; nothing that comes behind it is parsed before. All others go the ordinary way. The answers on
+a connection keep the order of its requests.
 
 tests/unit/test_protocol.py names each of uvicorn's internals that this leans on.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from common.gate import HEADER_BYTES_MAX, Gate, is_plain
+from common.gate import Origin, given_up, scope_of
+from common.intake import HEADER_BYTES_MAX
+from common.ordinary import Ordinary
+from common.plain import METHODS, READS, SPECIAL_HEADERS, is_plain, sole
 from common.service import Call
 from common.wsgi import Answer
 
-METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
-SPECIAL_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
-CLOSE = (b"connection", b"close")
-CLOSE_LINES = b"connection: close\r\n\r\n"
-VERSIONS = ("1.0", "1.1")
 
-
-class Protocol(HttpToolsProtocol):
-    """One connection; `config.app` is the gate of the service."""
+class Protocol(Ordinary):
+    """One connection."""
 
     def __init__(self, config: uvicorn.Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
-        gate = config.app
-        assert isinstance(gate, Gate)
-        self._gate = gate
-        self._at_once = gate.at_once
+        self._at_once = self._gate.at_once
         self._in_head = False  # a message has begun, and its header block has not ended
-        self._whole = False  # the piece at hand is short, and begins with a message or its body
-        self._begun = False  # it began in the piece at hand
         self._head_bytes = 0  # of that header block
-        self._host: bytes | None = None  # one known to be plain
-        self._used = False  # something has come since the keep-alive timer was set
-        self._done = False  # nothing of the message at hand goes the ordinary way
         self._between = True  # the last message has ended, and no other has begun
-        self._messages = 0  # that have begun in the piece at hand
-        self._call: Call | None = None  # the last one of them that was answered at once
+        self._piece = b""  # what is being parsed
+        self._whole = False  # it is short, and begins with a message or its body
+        self._begins = False  # it begins with a message
+        self._begun = False  # the message at hand began in it
+        self._messages = 0  # that have begun in it
+        self._hit: Call | None = None  # the last one of them that was answered at once
+        self._sole: Call | None = None  # what the whole of it is, to be answered without a task
+        self._host: bytes | None = None  # one known to be plain
+        self._used = False  # something has come or gone since the keep-alive timer was set
+        self._taken: Call | None = None  # what is in flight without a task
+        self._behind = bytearray()  # what has come behind it
+        self._last = False  # nothing is answered after it
+        self._origin: Origin
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin a connection."""
+        super().connection_made(transport)
+        self._origin = Origin(self.loop, self.server, self.client, self.scheme)
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of what the client sends.
@@ -60,43 +68,46 @@ class Protocol(HttpToolsProtocol):
                 self._used = True
                 self.transport.write(answer.wire)
                 return
+        if self._taken is not None:
+            self._put_behind(data)
+            return
+        self._piece, self._begins, self._begun = data, self._between, False
         self._whole = len(data) <= HEADER_BYTES_MAX and not self._in_head
-        self._begun, self._used = False, True
-        begins, self._messages, self._call = self._between, 0, None
+        self._messages, self._hit, self._sole, self._used = 0, None, None, True
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self._refuse("This is not HTTP/1.1.")
             return
-        if begins and self._between and self._messages == 1 and self._call is not None:
-            self._gate.remember(data, self._call)
-        if self._in_head:
-            self._head_bytes += self._parsed_bytes() if self._begun else len(data)
-            if self._head_bytes > HEADER_BYTES_MAX:
-                self._refuse("The header block is too long.")
+        self._piece = b""
         if self.timeout_keep_alive_task is None:
             self._watch()
+        if self._sole is not None:
+            self._take(self._sole)
+            self._sole = None
+        elif self._in_head:
+            self._bound_head(len(data))
+        elif self._hit is not None and self._begins and self._between and self._messages == 1:
+            self._gate.remember(data, self._hit)
 
-    def _feed(self, piece: bytes | memoryview) -> None:
-        """Parse, as if nobody asked for another protocol: for who does, llhttp skips the body."""
-        while True:
-            try:
-                self.parser.feed_data(piece)
-                return
-            except httptools.HttpParserUpgrade as upgrade:
-                piece = memoryview(piece)[upgrade.args[0] :]
-                self.parser.feed_data(self._head_without_upgrade())
-
-    def _head_without_upgrade(self) -> bytes:
-        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
-        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"\r\n".join((*lines, b"", b""))
+    def _bound_head(self, piece_bytes: int) -> None:
+        self._head_bytes += self._parsed_bytes() if self._begun else piece_bytes
+        if self._head_bytes > HEADER_BYTES_MAX:
+            self._refuse("The header block is too long.")
 
     def _parsed_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _in_flight(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._taken is not None or (
+            self.cycle is not None and not self.cycle.response_complete
+        )
+
+    def _may_answer(self) -> bool:
+        """Tell whether an answer may be written now: none is due before it, and the client reads
+        (the ordinary way waits for one that does not).
+        """
+        return not (self._in_flight() or self.flow.write_paused)
 
     def _refuse(self, why: str) -> None:
         """Answer 400 and close, unless answers are due to earlier requests: then close after."""
@@ -126,36 +137,41 @@ class Protocol(HttpToolsProtocol):
         """Begin a request; its scope is made only if it goes the ordinary way."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
-        self._in_head, self._begun, self._done = True, True, False
-        self._between = False
+        self.expect_100_continue = self._done = False
+        self._in_head, self._begun, self._between = True, True, False
         self._messages += 1
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """Answer at once, or hand the request on."""
+        """Answer at once, or keep the call for the end of the piece, or hand the request on."""
         self._in_head = False
-        answer = self._answer()
-        if answer is not None:
-            self._done = True
-            self.transport.write(answer.wire)
-            return
-        version = self.parser.get_http_version()
-        if version not in VERSIONS or self.parser.get_method() == b"CONNECT":
-            raise ValueError(f"HTTP/{version}")  # the parser fails, and the client hears it
-        if self.parser.should_upgrade():
-            self._done = True  # `_feed` parses it once more
-        else:
-            self._hand_on()
+        call = self._plain_call()
+        if call is not None:
+            if self._whole and call.method in READS and b"content-length" not in call.headers:
+                answer = self._at_once(call)
+                if answer is not None:
+                    self._done, self._hit = True, call
+                    self.transport.write(answer.wire)
+                    return
+            if self._begins and self._messages == 1:
+                self._sole = sole(self._piece, call)
+                if self._sole is not None:
+                    self._done = True
+                    return
+        super().on_headers_complete()
 
-    def _answer(self) -> Answer | None:
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._between = True
+        if not self._done:
+            super().on_message_complete()
+
+    def _plain_call(self) -> Call | None:
+        """Return what can be answered now, as far as its header block tells; None: it is not plain,
+        or not its turn.
+        """
         method = METHODS.get(self.parser.get_method())
-        if (
-            method is None
-            or not self._whole
-            or not self.parser.should_keep_alive()
-            or not self._may_answer()
-        ):
+        if method is None or not self.parser.should_keep_alive() or not self._may_answer():
             return None
         headers = dict(self.headers)
         if (
@@ -165,17 +181,7 @@ class Protocol(HttpToolsProtocol):
             or (b"connection" in headers and self.parser.get_http_version() != "1.1")
         ):
             return None
-        call = Call(method, self.url, headers)
-        answer = self._at_once(call)
-        if answer is not None:
-            self._call = call
-        return answer
-
-    def _may_answer(self) -> bool:
-        """Tell whether an answer may be written now: none is due before it, and the client reads
-        (the ordinary way waits for one that does not).
-        """
-        return not (self._in_flight() or self.flow.write_paused)
+        return Call(method, self.url, headers)
 
     def _plain(self, host: bytes) -> bool:
         """Tell whether a host is plain; a connection says the same one again and again."""
@@ -185,48 +191,51 @@ class Protocol(HttpToolsProtocol):
             self._host = host
         return True
 
-    def _hand_on(self) -> None:
-        url, expects = self.url, self.expect_100_continue
-        headers = [(name, value.rstrip(b" \t")) for name, value in self.headers]
-        super().on_message_begin()  # makes the scope
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
-        super().on_headers_complete()
-        # The target as it was sent (an absolute one, too): that is what is signed.
-        self.scope["raw_path"], _, self.scope["query_string"] = url.partition(b"?")
+    # Answers without a task
 
-    # The ordinary way
+    def _take(self, call: Call) -> None:
+        self._taken = call
+        answer = self._gate.take(call, self._origin, functools.partial(self._answer, call))
+        if answer is not None:
+            self._answer(call, answer)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: object) -> None:
-        task = self.loop.create_task(self._run(cycle))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
-
-    async def _run(self, cycle: RequestResponseCycle) -> None:
-        """Answer in one piece: head and body apart would wake the client twice."""
-        answer = await self._gate(cycle.scope, cycle.receive)
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if answer is None or cycle.disconnected:
+    def _answer(self, call: Call, answer: Answer) -> None:
+        """Answer what is in flight, and go on with what came behind it."""
+        if self._taken is not call:
+            return  # nobody waits for it any more
+        self._taken, self._used = None, True
+        if self.transport.is_closing():
+            self.connections.discard(self)
             return
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        body = b"" if cycle.scope["method"] == "HEAD" else answer.body
-        if CLOSE in answer.headers or cycle.keep_alive:
-            self.transport.write(answer.head + body)
+        self._write(answer, call.method, keep=not self._last)
+        if self._behind and not self.transport.is_closing():
+            behind = bytes(self._behind)
+            self._behind.clear()
+            self.flow.resume_reading()
+            self.data_received(behind)
+
+    def _put_behind(self, data: bytes) -> None:
+        self._behind += data
+        if len(self._behind) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection; while a call of it is in flight, a stop waits for it all the same."""
+        super().connection_lost(exc)
+        self._behind.clear()
+        if self._taken is not None:
+            self.connections.add(self)
+
+    def shutdown(self) -> None:
+        """Close the connection, once what is in flight is answered, or a stop waits no more."""
+        if self._taken is None:
+            super().shutdown()
         else:
-            self.transport.write(answer.head[:-2] + CLOSE_LINES + body)
-        if CLOSE in answer.headers or not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
+            self._last = True
+            grace_s = self.config.timeout_graceful_shutdown
+            if grace_s is not None:
+                self.loop.call_later(grace_s, self._give_up, self._taken)
 
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
-        if not self._done:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """End a request."""
-        self._between = True
-        if not self._done:
-            super().on_message_complete()
+    def _give_up(self, call: Call) -> None:
+        if self._taken is call:
+            self._answer(call, given_up(scope_of(call, self._origin)))

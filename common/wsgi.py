@@ -28,17 +28,21 @@ class Answer:
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
-    @functools.cached_property
+    @property
     def head(self) -> bytes:
         """The status line and the headers as they go over the wire."""
-        status = f"HTTP/1.1 {self.status} {http.HTTPStatus(self.status).phrase}".encode()
-        lines = (b"%s: %s" % header for header in self.headers)
-        return b"\r\n".join((status, *lines, b"", b""))
+        lines = [b"%s: %s" % header for header in self.headers]
+        return b"\r\n".join((_status_line(self.status), *lines, b"", b""))
 
     @functools.cached_property
     def wire(self) -> bytes:
         """All of it as it goes over the wire."""
         return self.head + self.body
+
+
+@functools.cache
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode()
 
 
 def path_of(scope: Scope) -> bytes:

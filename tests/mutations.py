@@ -348,6 +348,20 @@ MUTATIONS = (
         "tests/unit/test_protocol.py::test_nothing_overtakes_a_request_in_flight",
     ),
     Mutation(
+        "what comes behind a call without a task waits for its answer",
+        "common/protocol.py",
+        "        if self._taken is not None:\n            self._put_behind(data)\n            return\n",
+        "",
+        "tests/service/test_pieces.py::test_what_comes_behind_a_call_is_answered_behind_it",
+    ),
+    Mutation(
+        "an answer that comes too late is not taken for the next call's",
+        "common/protocol.py",
+        "        if self._taken is not call:\n            return  # nobody waits for it any more\n",
+        "",
+        "tests/service/test_pieces.py::test_a_request_is_answered_alike_however_it_is_cut",
+    ),
+    Mutation(
         "a call ahead of Flask is checked for its signature",
         "common/direct.py",
         "sender = self._signer.check(headers, call.method, target, call.body, self._cluster())",

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
-from common.gate import HEADER_BYTES_MAX, Gate
+from common.gate import Gate
+from common.intake import HEADER_BYTES_MAX
 from common.service import Call, Lane, Reply, Service
 from common.wsgi import answer_of
 

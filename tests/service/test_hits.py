@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import wsgi
-from common.protocol import is_plain
+from common.plain import is_plain
 from tests.support.frontend_fakes import FakeCatalog, World, by_flask, call, counted
 
 TAG = '"/books/1-500"'  # the fake catalog's

@@ -22,8 +22,10 @@ PURE = (
     "frontend/balancer.py",
 )
 IMPURE_STDLIB = {"sqlite3", "threading", "time", "random", "socket", "subprocess", "asyncio"}
-STARTS_THREADS = {"common/serve.py", "common/tasks.py", "common/gate.py"}
-USES_SOCKETS = {"common/serve.py", "common/protocol.py", "common/connections.py"}
+STARTS_THREADS = {"common/serve.py", "common/tasks.py", "common/lanes.py"}
+USES_SOCKETS = {
+    "common/serve.py", "common/protocol.py", "common/ordinary.py", "common/connections.py",
+}  # fmt: skip
 COMMANDS = {"catalog/importer.py"}  # a command line of its own, not part of a service
 
 PURE_COMMON = {"common.position"}  # a value, used by the rules of replication

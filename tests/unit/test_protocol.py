@@ -1,5 +1,5 @@
-"""What `common/protocol.py` leans on in the pinned uvicorn and httptools. A red test here means:
-read the new source of HttpToolsProtocol, then the overrides.
+"""What `common/ordinary.py` and `common/protocol.py` lean on in the pinned uvicorn and httptools. A
+red test here means: read the new source of HttpToolsProtocol, then the overrides.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from common.gate import HEADER_BYTES_MAX, REMEMBERED_MAX, Gate
-from common.protocol import Protocol, is_plain
+from common.gate import REMEMBERED_MAX, Gate
+from common.intake import HEADER_BYTES_MAX
+from common.plain import is_plain
+from common.protocol import Protocol
 from common.service import Call, Lane, Service
 from common.wsgi import Answer, answer_of
 
 PINNED = (Path(__file__).parents[2] / "requirements.txt").read_text("utf-8")
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+TWICE = b"POST / HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 2\r\n\r\n"  # not plain: it gets a task
 
 
 class Transport(asyncio.Transport):
     """Remembers what is written."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 1234)})
         self.written = b""
         self.closed = False
         self.on_write: Callable[[], None] = lambda: None
@@ -60,8 +64,11 @@ class Line:
         self.asked: list[bytes] = []
         self.loop = asyncio.new_event_loop()
         lanes = {"only": Lane(workers=1, waiting_max=0, body_bytes_max=100)}
-        gate = Gate(Service(Flask("line"), lanes, lambda *_: "only", at_once=at_once or self.echo))
-        config = uvicorn.Config(gate, http=Protocol, ws="none", lifespan="off", log_config=None)
+        service = Service(Flask("line"), lanes, lambda *_: "only", at_once=at_once or self.echo)
+        self.gate = Gate(service)
+        config = uvicorn.Config(
+            self.gate, http=Protocol, ws="none", lifespan="off", log_config=None
+        )
         self.protocol = Protocol(config, ServerState(), {}, _loop=self.loop)
         self.transport = Transport()
         self.protocol.connection_made(self.transport)
@@ -75,6 +82,7 @@ class Line:
             task.cancel()
         if self.protocol.tasks:
             self.loop.run_until_complete(asyncio.wait(self.protocol.tasks))
+        self.gate.close()
         self.loop.close()
 
 
@@ -107,6 +115,8 @@ def test_the_methods_we_override_and_call_are_there() -> None:
         "timeout_keep_alive_handler": ["self"],
         "_unset_keepalive_if_required": ["self"],
         "on_response_complete": ["self"],
+        "connection_made": ["self", "transport"],
+        "connection_lost": ["self", "exc"],
         "shutdown": ["self"],
     }
     found = {name: list(inspect.signature(getattr(HttpToolsProtocol, name)).parameters)
@@ -121,6 +131,9 @@ def test_the_attributes_we_use_are_there(line: Line) -> None:
         HttpToolsProtocol.on_message_begin(protocol)
         assert hasattr(protocol, name)
     assert {"parser", "transport", "flow", "cycle", "loop", "timeout_keep_alive"} <= plain
+    assert {"config", "server", "client", "scheme", "tasks"} <= plain
+    assert protocol.connections is protocol.server_state.connections
+    assert uvicorn.Config("app", timeout_graceful_shutdown=5).timeout_graceful_shutdown == 5
     assert protocol.timeout_keep_alive_task is None
     assert FlowControl(line.transport).write_paused is False
     source = inspect.getsource(RequestResponseCycle)
@@ -131,6 +144,7 @@ def test_the_attributes_we_use_are_there(line: Line) -> None:
     words = set(re.findall(r"\w+", inspect.getsource(HttpToolsProtocol)))
     ours = vars(protocol).keys() - {name for name in plain if name in words}
     assert {"_at_once", "_in_head", "_whole", "_begun", "_used", "_host", "_done"} <= ours
+    assert {"_gate", "_piece", "_begins", "_hit", "_sole", "_taken", "_behind", "_last"} <= ours
 
 
 def test_the_scope_is_not_read_before_the_loop_runs_again() -> None:
@@ -162,9 +176,7 @@ def test_a_call_in_pieces_goes_the_ordinary_way(line: Line) -> None:
 
 def test_nothing_overtakes_a_request_in_flight(line: Line) -> None:
     """What follows it goes the same way, behind it."""
-    line.protocol.data_received(
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" + GET % 1
-    )
+    line.protocol.data_received(POST + GET % 1)
     assert (line.asked, line.transport.written) == ([], b"")
     assert len(line.protocol.pipeline) == 1
 
@@ -186,7 +198,7 @@ def test_what_was_answered_at_once_and_is_no_more_goes_the_ordinary_way() -> Non
         line.protocol.data_received(GET % 1)
         line.protocol.data_received(GET % 1)
         assert line.transport.written.endswith(b"hit")
-        assert len(line.protocol.tasks) == 1
+        assert line.protocol._taken is not None
     finally:
         line.close()
 
@@ -203,12 +215,21 @@ def test_the_same_bytes_inside_another_message_are_no_call(line: Line, head: int
 
 
 def test_the_same_bytes_behind_a_request_in_flight_wait_their_turn(line: Line) -> None:
-    """Remembered or not."""
+    """Remembered or not, and whichever way that goes."""
     line.protocol.data_received(GET % 1)
-    line.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    line.protocol.data_received(TWICE)
     line.protocol.data_received(GET % 1)
     assert line.asked == [b"/1"]
     assert len(line.protocol.pipeline) == 1
+
+
+def test_the_same_bytes_behind_a_call_in_flight_wait_their_turn(line: Line) -> None:
+    """They are not even parsed."""
+    line.protocol.data_received(GET % 1)
+    line.protocol.data_received(POST)
+    line.protocol.data_received(GET % 1)
+    assert line.asked == [b"/1"]
+    assert line.protocol._behind == GET % 1
 
 
 def test_few_bytes_are_remembered_and_not_too_many(line: Line) -> None:
@@ -221,9 +242,7 @@ def test_few_bytes_are_remembered_and_not_too_many(line: Line) -> None:
 
 def test_garbage_behind_a_request_in_flight_waits_its_turn(line: Line) -> None:
     """The connection is closed once that is answered; a 400 now would pass for its answer."""
-    line.protocol.data_received(
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" + b"\0\0"
-    )
+    line.protocol.data_received(POST + b"\0\0")
     assert (line.transport.written, line.transport.closed) == (b"", False)
     assert line.protocol.cycle.keep_alive is False
 
@@ -235,14 +254,13 @@ def test_garbage_behind_a_request_in_flight_waits_its_turn(line: Line) -> None:
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: ..\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nAccept: x\r\nAccept: y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nxG",
         b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * HEADER_BYTES_MAX + b"\r\n\r\n",
     ],
 )
@@ -251,6 +269,64 @@ def test_what_is_not_plain_goes_the_ordinary_way(line: Line, request_: bytes) ->
     line.protocol.data_received(request_)
     assert line.asked == []
     assert len(line.protocol.tasks) == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [POST, b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+     b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n"],
+)  # fmt: skip
+def test_what_is_plain_and_by_itself_goes_without_a_task(line: Line, request_: bytes) -> None:
+    """It is in flight all the same."""
+    line.protocol.data_received(request_)
+    assert (line.asked, len(line.protocol.tasks)) == ([], 0)
+    assert line.protocol._in_flight()
+
+
+class Heads:
+    """Notes where a parser sees header blocks end."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def on_headers_complete(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\n\r"])
+@pytest.mark.parametrize("line_", range(4))
+def test_the_parser_takes_no_end_of_a_line_but_crlf(end: bytes, line_: int) -> None:
+    """So the first empty line ends a header block, as `plain.sole` has it; as uvicorn sets it."""
+    ends = [b"\r\n"] * 4
+    ends[line_] = end
+    lines = (b"POST / HTTP/1.1", b"Host: a", b"Content-Length: 1", b"")
+    heads = Heads()
+    parser = httptools.HttpRequestParser(heads)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    with pytest.raises(httptools.HttpParserError):
+        parser.feed_data(b"".join(map(b"".join, zip(lines, ends, strict=True))) + b"x\r\n\r\n")
+    assert heads.ended == 0
+
+
+@pytest.mark.parametrize("length", [b"+1", b"-1", b"1,1", b"1, 1", b"0x1", b"1 1", b"", b"\xb9"])
+def test_the_parser_takes_no_length_but_digits(length: bytes) -> None:
+    """And so does `int`, of what it takes."""
+    parser = httptools.HttpRequestParser(Heads())
+    with pytest.raises(httptools.HttpParserError):
+        parser.feed_data(b"POST / HTTP/1.1\r\nContent-Length: %s\r\n\r\nx" % length)
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_the_two_parsers_of_targets_agree(byte: int) -> None:
+    """What begins with a slash and passes the one does not fail in the other, in the ordinary way,
+    and is ASCII.
+    """
+    target = b"/a" + bytes((byte,)) + b"b"
+    try:
+        httptools.HttpRequestParser(Heads()).feed_data(b"GET %s HTTP/1.1\r\n\r\n" % target)
+    except httptools.HttpParserError:
+        return
+    assert httptools.parse_url(target).path.isascii()
 
 
 def test_an_idle_connection_is_closed_in_time(line: Line) -> None:
@@ -275,7 +351,7 @@ def test_an_idle_connection_is_closed_in_time(line: Line) -> None:
 
 def test_a_connection_in_use_is_not_closed(line: Line) -> None:
     """However long its answer takes."""
-    line.protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    line.protocol.data_received(TWICE)
     for _ in range(3):
         line.protocol.timeout_keep_alive_handler()
     assert not line.transport.closed
@@ -299,7 +375,7 @@ def test_an_error_in_a_service_is_left_to_the_ordinary_way(
     line = Line(fail)
     line.protocol.data_received(GET % 1)
     assert "nobody foresaw this" in caplog.text
-    assert len(line.protocol.tasks) == 1
+    assert line.protocol._in_flight()
     line.close()
 
 
