@@ -1,6 +1,7 @@
 # `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
 # Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import),
-# SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder (chaos).
+# WITH_BACKUP=1 (run, status, simulate, chaos), SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder
+# (chaos).
 # What is given to make reaches the services as environment: no option may have the name of a config key.
 
 PYTHON ?= python3
@@ -11,23 +12,33 @@ BENCHING := .venv/.benching
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run stop import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
+.PHONY: help install run stop status handover import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(RUNTIME) ## make .venv and install what Bazar runs on
 
-run: $(RUNTIME) ## install, make the secrets, run all five nodes (Ctrl-C or `make stop` ends them)
+ifdef WITH_BACKUP
+run status: export BACKUP := backup=http://127.0.0.1:8301
+endif
+
+run: $(RUNTIME) ## install, make the secrets, run all five nodes (Ctrl-C or `make stop` ends them); WITH_BACKUP=1: six
 	@$(BIN)/python -m common.config init
 	@$(BIN)/python -m common.run start
 
 stop: $(RUNTIME) ## end what `make run` started from this checkout
 	@$(BIN)/python -m common.run stop
 
+status: $(RUNTIME) ## ask every node how it is, and say whether the shop can read and write; WITH_BACKUP=1 as for run
+	@$(BIN)/python -m common.status
+
 import: $(RUNTIME) ## load a catalogue through the leader: make import FILE=books.csv
 	@test -n "$(FILE)" || { echo 'which file? make import FILE=books.csv' >&2; exit 2; }
 	@$(BIN)/python -m catalog.importer "$(FILE)"
+
+handover: $(RUNTIME) ## have the leader hand over to the other catalog (with a backup server)
+	@$(BIN)/python -m catalog.operate handover
 
 test: $(TESTING) ## run all tests
 	$(BIN)/python -m pytest tests
@@ -40,14 +51,14 @@ test-service: ## one app, its peers pretended
 test-cluster: ## several apps in one process, simulated
 test-system: ## real processes
 
-simulate: $(TESTING) ## random schedules of the whole cluster: make simulate SEEDS=1000, or SEED=7 to replay
-	@$(BIN)/python -m tests.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+simulate: $(TESTING) ## random schedules of the whole cluster: make simulate SEEDS=1000, or SEED=7 to replay; WITH_BACKUP=1
+	@$(BIN)/python -m tests.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200)) $(if $(WITH_BACKUP),--backup)
 
 mutate: $(TESTING) ## take out each rule of the protocol, in a copy, and see the simulator go red
 	@$(BIN)/python -m tests.mutate
 
-chaos: $(TESTING) ## break real processes for a while, as root: make chaos SECONDS=60 [SEED=..] [REPORT=folder]
-	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+chaos: $(TESTING) ## break real processes for a while, as root: make chaos SECONDS=60 [SEED=..] [WITH_BACKUP=1] [REPORT=folder]
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(WITH_BACKUP),--backup) $(if $(REPORT),--report $(REPORT))
 
 bench: $(BENCHING) ## measure everything beside nginx and PostgreSQL, write docs/performance.md: make bench [ARGS='--only hits']
 	@$(BIN)/python -m bench $(ARGS)

@@ -9,16 +9,18 @@ from flask import Flask
 from prometheus_client import CollectorRegistry, Gauge
 
 from catalog import bookfile
+from catalog.handover import Handover
 from catalog.model import Operation
 from catalog.node import Node
-from catalog.peer_routes import add_copying, add_replication
+from catalog.peer_routes import add_copying, add_handover, add_replication
 from catalog.quick import Quick
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
-from catalog.routes import IMPORT_ROWS_MAX, add_reads, add_writes
+from catalog.routes import IMPORT_ROWS_MAX, add_reads, add_sessions, add_writes
 from catalog.sessions import HEARTBEAT_S
 from catalog.snapshots import Snapshots
 from catalog.transport import Transport
+from catalog.trio import Trio
 from catalog.writer import Writer
 from common.auth import Signer
 from common.clock import Clock
@@ -69,9 +71,13 @@ def create_app(
         return Peer(name, url, http=http, signer=signer, cluster=lambda: node.record.cluster)
 
     frontends = {name: peer(name, url) for name, url in settings.frontends.items()}
-    transport = Transport(peer(other, settings.catalogs[other]), frontends)
+    others = [
+        peer(name, url)
+        for name, url in ({other: settings.catalogs[other]} | dict(settings.backup)).items()
+    ]
+    transport = Transport(others, frontends)
     writer = Writer(node, transport, tasks)
-    recovery = Recovery(node, transport, first=first, folder=settings.data_dir)
+    recovery = _recovery(node, transport, settings, first)
     snapshots = Snapshots(node, settings.data_dir)
 
     def tick() -> None:
@@ -90,9 +96,11 @@ def create_app(
         internal=lambda path: path not in OPEN_PATHS, readiness=node.readiness, registry=registry,
     )  # fmt: skip
     add_reads(app, node)
-    add_writes(app, node, writer, settings.frontends)
+    add_writes(app, writer)
+    add_sessions(app, node, settings.frontends)
     add_replication(app, node)
     add_copying(app, node, snapshots)
+    add_handover(app, Handover(node, transport, tasks))
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
@@ -100,6 +108,12 @@ def create_app(
         loops={"writer": writer.run}, stop=writer.stop, close=close,
     )  # fmt: skip
     return app
+
+
+def _recovery(node: Node, transport: Transport, settings: Settings, first: str) -> Recovery:
+    for backup in settings.backup:
+        return Trio(node, transport, backup=backup, first=first, folder=settings.data_dir)
+    return Recovery(node, transport, first=first, folder=settings.data_dir)
 
 
 def _open_node(settings: Settings, peer: str, clock: Clock, random: Random) -> Node:

@@ -8,6 +8,7 @@ epoch before it opens its snapshot.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from catalog import store
 from catalog.model import SCHEMA_VERSION, Entry, Outcome
 from catalog.record import NodeRecord
 from catalog.replication import LEADING, RECOVERING, REFUSING, SERVING, View
-from catalog.sessions import Sessions
+from catalog.sessions import DRIFT, Sessions
 from common.clock import Clock
 from common.database import Corrupt, Database, move_aside
 from common.errors import Problem
@@ -32,6 +33,7 @@ from common.web import Readiness
 
 log = logging.getLogger("bazar")
 
+HOLDER_DRIFT = 0.99  # who holds a lease counts less, who grants it counts more
 SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
@@ -78,6 +80,13 @@ class Node:
         self.writing = False  # the writer task has a transaction open
         self.started_at = clock.now()
         self.no_commit_before = 0.0  # a leader's first visible commit comes after every older lease
+        # With a backup server a catalog reads only under a lease from its epoch's other member.
+        self.read_until = 0.0
+        longest_s = self.record.record.lease_s_max if self.record.record else lease_s
+        self.granted_until = self.started_at + longest_s * DRIFT  # as if granted at the start
+        self._as_if_granted_until = self.granted_until
+        self.yielding_to = ""  # to whom this leader is handing over
+        self.asked_to_lead = 0  # the epoch whose leader hands over to this node
 
     def _open_catalog(self, path: Path) -> Database:
         try:
@@ -103,6 +112,48 @@ class Node:
         """Return the name of the leader as this node knows it."""
         record = self.record.record
         return record.leader if record else None
+
+    @property
+    def second(self) -> str:
+        """Return the other member of this epoch, without which its leader commits nothing."""
+        record = self.record.record
+        others = [name for name in record.members if name != record.leader] if record else []
+        return others[0] if others else self.peer
+
+    def grant(self) -> None:
+        """Note, under `lock`, that the other member has been given the right to answer reads."""
+        assert self.record.record is not None
+        ends = self.clock.now() + self.record.record.lease_s_max * DRIFT
+        self.granted_until = max(self.granted_until, ends)
+
+    def hold(self, sent_at: float) -> None:
+        """Take the right to answer reads that was asked for at `sent_at`."""
+        assert self.record.record is not None
+        ends = sent_at + self.record.record.lease_s_max * HOLDER_DRIFT
+        with self.lock:
+            if not self.yielding_to:
+                self.read_until = max(self.read_until, ends)
+
+    def surrender(self, to: str) -> None:
+        """Give up the right to answer reads, and to let caches answer, in favour of the next leader
+        ("": take it up again as soon as it is granted).
+        """
+        with self.lock:
+            self.yielding_to = to
+            if to:
+                self.read_until = 0.0
+
+    def take_back(self) -> None:
+        """Note, under `lock`, that the other member has given back what it was granted."""
+        self.granted_until = min(self.granted_until, self._as_if_granted_until)
+
+    @property
+    def lease_left_s(self) -> float:
+        """Return for how long this node may answer reads; without a backup server it always may."""
+        record = self.record.record
+        if record is None or not record.voters:
+            return math.inf
+        return self.read_until - self.clock.now()
 
     @property
     def leads(self) -> bool:
@@ -180,9 +231,12 @@ class Node:
         answer.
         """
         # Without the lock, which is held over syncs: a read must not wait for a write's disk.
+        epoch = self.epoch
         if self.status not in SERVING:
             raise Problem("unavailable", f"{self.name} is {self.status}: {self.why}")
-        return self.epoch
+        if self.lease_left_s <= 0:
+            raise Problem("unavailable", f"{self.name} has no read lease: {self.why}")
+        return epoch
 
     def outcome(self, key: str) -> Outcome | None:
         """Return the committed outcome of an idempotency key."""
@@ -201,11 +255,11 @@ class Node:
 
     def readiness(self) -> Readiness:
         """Tell what this node can do, for `/readyz`."""
-        reads = self.status in SERVING and self.end().seq > 0
+        reads = self.status in SERVING and self.end().seq > 0 and self.lease_left_s > 0
         writes = reads and self.leads and self.peer_following
         why = f"{self.status}: {self.why}"
         if self.leads and not self.peer_following:
-            why += f"; {self.peer} is not following, so nothing can be written"
+            why += f"; {self.second} is not following, so nothing can be written"
         return Readiness(reads, writes, why)
 
     def close(self) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 from catalog import replica, store
+from catalog.handover import Handover
+from catalog.membership import Candidacy
 from catalog.model import decode_entries
 from catalog.node import Node
 from catalog.replication import Record
-from catalog.routes import count_of
+from catalog.routes import ANSWER_MARGIN_S, count_of
 from catalog.snapshots import Snapshots
 from common.compact import compact
 from common.direct import Asked
@@ -35,17 +37,29 @@ def add_replication(app: Flask, node: Node) -> None:
     @app.post("/replication/promise")
     def promise() -> Response:
         with _well_formed():
-            body = json_body()
-            epoch, candidate = int(body["epoch"]), str(body["candidate"])
-        return json_answer(replica.promise(node, epoch, candidate).document())
+            asked = Candidacy.parse(json_body())
+        return json_answer(replica.promise(node, asked).document())
 
     @app.post("/replication/follow")
     def follow() -> Response:
         with _well_formed():
             body = json_body()
             cluster, record = str(body["cluster"]), Record(**body["record"])
-            end = Position(*body["end"])
-        replica.follow(node, cluster, record, end)
+            end, tail = Position(*body["end"]), Position(*body["tail"])
+        replica.follow(node, cluster, record, end, tail)
+        return json_answer({})
+
+    @app.post("/replication/lease")
+    def lease() -> Response:
+        with _well_formed():
+            epoch = int(json_body()["epoch"])
+        return json_answer({"granted": replica.grant(node, epoch, g.sender)})
+
+    @app.post("/replication/lead")
+    def lead() -> Response:
+        with _well_formed():
+            epoch = int(json_body()["epoch"])
+        replica.lead(node, epoch, g.sender)
         return json_answer({})
 
     @direct_of(app).post(app, "/replication/prepare")
@@ -98,6 +112,14 @@ def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:
     def snapshot_part(snapshot_id: str) -> Response:
         part = snapshots.part(snapshot_id, count_of(request.args, "offset", 0))
         return Response(part, content_type=BYTES)
+
+
+def add_handover(app: Flask, handover: Handover) -> None:
+    """Add what an operator asks of a leader."""
+
+    @app.post("/replication/handover")
+    def hand_over() -> Response:
+        return json_answer({"leader": handover.run(g.until - ANSWER_MARGIN_S)})
 
 
 @contextmanager

@@ -40,8 +40,10 @@ class NodeRecord:
         return f"{self._random.getrandbits(64):016x}"
 
     def _write(self, sql: str, *values: object) -> None:
-        self._db.writer.execute(sql, values)
-        self._load()
+        try:
+            self._db.writer.execute(sql, values)
+        finally:
+            self._load()  # also after an error: a full disk may be told of after the commit
 
     def _load(self) -> None:
         row = self._db.writer.execute(

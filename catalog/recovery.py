@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 
 from catalog import store
+from catalog.membership import Candidacy
 from catalog.model import Entry
 from catalog.node import Node, guard, open_catalog
 from catalog.replication import (
@@ -80,7 +81,7 @@ class Recovery:
 
     def _heartbeat(self) -> None:
         node = self._node
-        peer = self._transport.commit(node.epoch, node.end())
+        peer = self._transport.commit(node.peer, node.epoch, node.end())
         record = node.record.record
         counts = record is not None and record.counts(peer.node, peer.disk)
         node.peer_following = counts and peer.status == FOLLOWING and peer.record == record
@@ -92,7 +93,7 @@ class Recovery:
     def _meet(self) -> None:
         node = self._node
         mine = node.view()
-        peer = self._transport.state()
+        peer = self._transport.state(node.peer)
         if node.view() != mine:
             return  # the two views are not of one moment; the next tick compares anew
         verdict = assess(mine, peer, self._first)
@@ -129,7 +130,7 @@ class Recovery:
         cluster = f"{node.random.getrandbits(64):016x}"
         members = {node.name: node.record.disk, peer.node: peer.disk}
         record = Record(1, node.name, members, node.lease_s)
-        self._transport.follow(cluster, record, node.end())
+        self._transport.follow(node.peer, cluster, record, node.end(), node.end())
         with node.lock, guard(node):
             node.record.enter(cluster, record)
             node.checked = True
@@ -157,7 +158,7 @@ class Recovery:
         with node.lock, guard(node):
             node.db.replace_by(self._download)
         self._download.unlink()
-        peer = self._transport.state()
+        peer = self._transport.state(node.peer)
         if peer.record is None or not self._same_digest():
             raise Problem("unavailable", f"{peer.node} moved on while it was copied; once more")
         with node.lock, guard(node):
@@ -196,7 +197,7 @@ class Recovery:
             node.become(FOLLOWING, f"{leader.node} leads")
 
     def _catch_up(self) -> None:
-        for entry in self._transport.entries(self._node.end().seq):
+        for entry in self._transport.entries(self._node.peer, self._node.end().seq):
             with self._node.lock:
                 self._node.write(lambda db, entry=entry: _apply_next(db, entry))  # type: ignore[misc]
 
@@ -222,17 +223,19 @@ class Recovery:
         promise = Promise(1 + max(promised, theirs, node.epoch), node.name)
         with node.lock, guard(node):
             node.record.agree(promise)
-        peer = self._transport.promise(promise)
+        asked = Candidacy(promise.epoch, node.name, node.record.disk, node.view().tail)
+        peer = self._transport.promise(node.peer, asked)
         if assess(node.view(), peer, self._first).step is not Step.LEAD:
             raise Problem("unavailable", f"{peer.node} changed while it promised; once more")
         adopted = None if was_leading else self._adopt(peer)
         if peer.prepared == node.end():
-            self._transport.commit(promise.epoch, node.end())
+            self._transport.commit(node.peer, promise.epoch, node.end())
         if not self._same_digest():
             raise Problem("unavailable", f"{peer.node} is not at this node's position; once more")
         members = {node.name: node.record.disk, peer.node: peer.disk}
         record = Record(promise.epoch, node.name, members, max(old.lease_s_max, node.lease_s))
-        self._transport.follow(node.record.cluster, record, node.end())
+        tail = adopted.position if adopted else node.end()
+        self._transport.follow(node.peer, node.record.cluster, record, node.end(), tail)
         with node.lock, guard(node):
             node.record.enter(node.record.cluster, record)
             node.peer_following = True

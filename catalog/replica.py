@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import apsw
 
-from catalog import replication, store
+from catalog import membership, replication, store
+from catalog.membership import Candidacy
 from catalog.model import Entry
 from catalog.node import Node, guard
 from catalog.replication import FOLLOWING, Answer, Promise, Record, View
@@ -16,17 +17,53 @@ from common.errors import Problem
 from common.position import Position
 
 
-def promise(node: Node, epoch: int, candidate: str) -> View:
+def promise(node: Node, asked: Candidacy) -> View:
     """Promise an epoch durably; return this node as it is at that moment."""
     with node.lock:
-        if why := replication.refuse_promise(node.view(), epoch, candidate):
+        if why := _refuse_promise(node, node.view(), asked):
             raise Problem("fenced", why, promised=node.record.promise.epoch)
         with guard(node):
-            node.record.agree(Promise(epoch, candidate))
+            node.record.agree(Promise(asked.epoch, asked.candidate))
         return node.view()
 
 
-def follow(node: Node, cluster: str, record: Record, leader_end: Position) -> None:
+def _refuse_promise(node: Node, view: View, asked: Candidacy) -> str | None:
+    if view.record is None or not view.record.voters:
+        return replication.refuse_promise(view, asked.epoch, asked.candidate)
+    if not view.checked:
+        return "this node has met nobody since it started"
+    leads = node.name if node.leads and node.yielding_to != asked.candidate else None
+    return membership.refuse_vote(view, asked, reported=None, leads=leads)
+
+
+def grant(node: Node, epoch: int, name: str) -> bool:
+    """Give the second of this epoch the right to answer reads, unless the epoch is about to end."""
+    with node.lock:
+        record = node.record.record
+        granted = (
+            node.leads and record is not None and record.epoch == epoch == node.record.promise.epoch
+            and name in record.members
+        )  # fmt: skip
+        if granted:
+            node.grant()
+        return granted
+
+
+def lead(node: Node, epoch: int, name: str) -> None:
+    """Hear that the leader of this epoch hands over: it reads no more, and no cache does for it."""
+    with node.lock:
+        record = node.record.record
+        if (
+            node.status != FOLLOWING
+            or record is None
+            or (record.epoch, record.leader) != (epoch, name)
+        ):
+            raise Problem("unavailable", f"{node.name} is {node.status}: {node.why}")
+        node.take_back()
+        node.asked_to_lead = epoch
+
+
+def follow(node: Node, cluster: str, record: Record, leader_end: Position, tail: Position) -> None:
     """Enter an epoch as its replica, durably; this also founds a cluster at the second node."""
     with node.lock:
         if node.record.cluster not in ("", cluster):
@@ -78,7 +115,10 @@ def commit(node: Node, epoch: int, position: Position) -> View:
         fenced = epoch < max(node.record.promise.epoch, node.epoch)
         if not fenced and node.checked and not node.leads:
             node.write(lambda db: _apply_if_prepared(db, position))
-        return node.view()
+        view = node.view()
+        if membership.grants(view, epoch):
+            node.grant()
+        return view
 
 
 def _apply_if_prepared(db: apsw.Connection, position: Position) -> None:

@@ -124,7 +124,8 @@ class Round:
     def _push_once(self, standing: tuple[int, int]) -> None:
         epoch, _ = standing
         try:
-            self._transport.prepare(epoch, self._prev, self._entry, committed=self._prev.seq)
+            second = self._node.second
+            self._transport.prepare(second, epoch, self._prev, self._entry, self._prev.seq)
             self._sent, self._acknowledged = True, standing
         except NotSent:
             self._dropped, self._refused = not self._sent, True

@@ -9,7 +9,7 @@ and Viewstamped Replication's (recovery).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -19,6 +19,7 @@ RECOVERING = "recovering"  # answers nothing
 ALONE = "alone"  # answers reads of clean keys; the peer has not been met, or has to act first
 FOLLOWING, LEADING = "following", "leading"
 REFUSING = "refusing"  # a person must decide
+KEEPING = "keeping"  # the backup, while it is a member of the epoch
 SERVING = (ALONE, FOLLOWING, LEADING)
 
 
@@ -32,10 +33,11 @@ class Record:
     leader: str
     members: Mapping[str, str]  # node name -> disk id
     lease_s_max: float
+    voters: Mapping[str, str] = field(default_factory=dict)  # likewise; empty: no backup server
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""
-        return asdict(self) | {"members": dict(self.members)}
+        return asdict(self) | {"members": dict(self.members), "voters": dict(self.voters)}
 
     def counts(self, node: str, disk: str) -> bool:
         """Tell whether a node on this disk is a member."""
@@ -104,6 +106,7 @@ class Step(Enum):
     REFILL = "become a new disk and copy everything from the peer"
     LEAD = "take the next epoch, with the peer's promise"
     FOLLOW = "catch up with the leader"
+    REJOIN = "catch up with a leader that has gone on without this node, and wait to be counted"
     WAIT = "let the peer act first"
     REFUSE = "stop: a person must decide"
 
@@ -145,17 +148,17 @@ def _among_filled(me: View, peer: View, record: Record) -> Verdict:
         return Verdict(Step.REFILL, "this new disk is not a full copy yet")
     if not peer_counts and me.end != peer.end:
         return Verdict(Step.WAIT, f"{peer.node} has a new disk and is being refilled")
-    if (seq := _differ_at(me, peer)) is not None:
+    if (seq := differ_at(me, peer)) is not None:
         return Verdict(Step.REFUSE, f"diverged: the logs differ at entry {seq}")
     leads = record.leader == me.node
-    if i_count and peer_counts and (rolled_back := _rolled_back(me, peer, leads)):
-        return rolled_back
+    if i_count and peer_counts and (lost := rolled_back(me, peer, leads)):
+        return lost
     if not leads:
         return Verdict(Step.FOLLOW if i_count else Step.WAIT, f"{record.leader} leads")
     return Verdict(Step.LEAD, f"{me.node} is the recorded leader")
 
 
-def _differ_at(me: View, peer: View) -> int | None:
+def differ_at(me: View, peer: View) -> int | None:
     """Return a seq at which both hold an entry, applied or prepared, and not the same one."""
     mine, theirs = _held(me), _held(peer)
     return next((seq for seq in mine.keys() & theirs if mine[seq] != theirs[seq]), None)
@@ -165,7 +168,7 @@ def _held(view: View) -> dict[int, Position]:
     return {position.seq: position for position in (view.end, view.prepared) if position}
 
 
-def _rolled_back(me: View, peer: View, leads: bool) -> Verdict | None:
+def rolled_back(me: View, peer: View, leads: bool) -> Verdict | None:
     """Notice a member's disk that lost what it had acknowledged (strict mode: nothing commits
     without both).
     """

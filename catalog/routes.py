@@ -5,6 +5,7 @@ See docs/wire.md for shapes. Every call here is signed; `common/web.py` has chec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -98,13 +99,13 @@ def _answer(node: Node, reading: Reading) -> Response:
 
 
 def _status(node: Node) -> dict[str, Any]:
-    view = node.view()
-    behind = 0 if view.prepared is None else 1
-    leases = [left for _, left in node.sessions.alive(node.clock.now())]
+    view, ready, left_s = node.view(), node.readiness(), node.lease_left_s
     return {
         "node": node.name, "role": "leader" if node.leads else "replica", "epoch": node.epoch,
-        "position": list(view.end[:2]), "lag": behind, "lease": max(leases, default=None),
-        "state": node.status, "why": node.why, "leader": node.leader, "disk": view.disk,
+        "position": list(view.end[:2]), "lag": 0 if view.prepared is None else 1,
+        "lease": None if left_s == math.inf else max(0.0, left_s), "state": node.status,
+        "why": node.why, "leader": node.leader, "disk": view.disk, "reads": ready.reads,
+        "writes": ready.writes, "voters": sorted(view.record.voters) if view.record else [],
     }  # fmt: skip
 
 
@@ -157,8 +158,8 @@ def _said(told: Outcome | Problem) -> str:
     return bundle.recorded_text(told.status, told.answer)
 
 
-def add_writes(app: Flask, node: Node, writer: Writer, frontends: Collection[str]) -> None:
-    """Add what only the leader does: operations, and the sessions of the frontends configured."""
+def add_writes(app: Flask, writer: Writer) -> None:
+    """Add the operations, which only the leader does."""
 
     @direct_of(app).post(app, "/operations")
     def operate(asked: Asked) -> str:
@@ -172,6 +173,10 @@ def add_writes(app: Flask, node: Node, writer: Writer, frontends: Collection[str
             raise outcome
         return _said(outcome)
 
+
+def add_sessions(app: Flask, node: Node, frontends: Collection[str]) -> None:
+    """Add the sessions of the frontends configured, which only the leader grants."""
+
     @app.post("/sessions")
     def register() -> Response:
         now, epoch = node.clock.now(), _leading(node)
@@ -179,24 +184,42 @@ def add_writes(app: Flask, node: Node, writer: Writer, frontends: Collection[str
             raise Problem("invalid-request", f"{g.sender} is no frontend of {node.name}'s settings")
         session = f"{node.random.getrandbits(96):024x}"
         floors = node.sessions.register(session, g.sender, epoch, now)
+        try:
+            lease_s = _lease_s(
+                node
+            )  # after it counts: who hands over looks for it before that ends
+        except Problem:
+            node.sessions.surrender(session)
+            raise
         return json_answer({
-            "session": session, "epoch": epoch, "lease_s": node.lease_s, "floors": floors,
+            "session": session, "epoch": epoch, "lease_s": lease_s, "floors": floors,
             "leader": node.name,
         })  # fmt: skip
 
     @app.post("/sessions/<session>/renew")
     def renew(session: str) -> Response:
-        renewal = node.sessions.renew(session, _leading(node), node.clock.now())
+        epoch = _leading(node)
+        if node.yielding_to:  # it is given back at once, and asked for again at the next leader
+            raise Problem("unknown-session", f"{node.name} hands over to {node.yielding_to}")
+        renewal = node.sessions.renew(session, epoch, node.clock.now())
         if renewal is Renewal.UNKNOWN:
             raise Problem("unknown-session", renewal.value)
         if renewal is Renewal.UNACKNOWLEDGED:
             raise Problem("unavailable", renewal.value)
-        return json_answer({"lease_s": node.lease_s})
+        return json_answer({"lease_s": _lease_s(node)})
 
     @app.post("/sessions/<session>/surrender")
     def surrender(session: str) -> Response:
         node.sessions.surrender(session)
         return json_answer({})
+
+
+def _lease_s(node: Node) -> float:
+    """Return how long a cache may be used: never longer than this node itself may answer."""
+    left_s = node.lease_left_s
+    if left_s <= 0:
+        raise Problem("unavailable", f"{node.name} has no read lease itself")
+    return min(node.lease_s, left_s)
 
 
 def _leading(node: Node) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from catalog.membership import Candidacy
 from catalog.model import Entry, decode_entries
-from catalog.replication import Promise, Record, View
+from catalog.replication import Record, View
 from common.peer import NoAnswer, Peer, Response
 from common.position import Position
 
 SUSPICION_S = 1.5  # silence for this long means: not there
 ASK_TIMEOUT_S = 1.0
+LEASE_TIMEOUT_S = 0.4  # for what is asked again in a moment
 SLOW_TIMEOUT_S = 30.0  # snapshots, digests
 SNAPSHOT_CHUNK_BYTES = 1024 * 1024
 
@@ -21,54 +23,73 @@ SNAPSHOT_CHUNK_BYTES = 1024 * 1024
 class Transport:
     """What a catalog node can say to others."""
 
-    def __init__(self, peer: Peer, frontends: Mapping[str, Peer]) -> None:
-        self._peer = peer
+    def __init__(self, others: Sequence[Peer], frontends: Mapping[str, Peer]) -> None:
+        """`others` are the other catalog and, after it, the backup server if there is one."""
+        self._others = {other.name: other for other in others}
+        self._peer = others[0]
         self._frontends = frontends
 
-    def _ask(self, what: str, timeout_s: float, **document: Any) -> Any:
+    def _ask(self, to: str, what: str, timeout_s: float, **document: Any) -> Any:
+        other = self._others[to]
         path = f"/replication/{what}"
-        return _json(
-            self._peer, self._peer.call("POST", path, timeout_s=timeout_s, document=document)
-        )
+        return _json(other, other.call("POST", path, timeout_s=timeout_s, document=document))
 
-    def state(self) -> View:
-        """Ask the peer who it is and what it holds."""
-        return View.parse(self._ask("state", ASK_TIMEOUT_S))
+    def state(self, to: str, timeout_s: float = ASK_TIMEOUT_S) -> View:
+        """Ask another one who it is and what it holds."""
+        return View.parse(self._ask(to, "state", timeout_s))
 
-    def promise(self, promise: Promise) -> View:
-        """Ask the peer to promise an epoch; its view is of the moment of the promise."""
-        return View.parse(
-            self._ask("promise", SUSPICION_S, epoch=promise.epoch, candidate=promise.candidate)
-        )
+    def promise(self, to: str, asked: Candidacy) -> View:
+        """Ask for the promise of an epoch; the view is of the moment of the promise."""
+        return View.parse(self._ask(to, "promise", SUSPICION_S, **asked.document()))
 
-    def follow(self, cluster: str, record: Record, end: Position) -> None:
-        """Have the peer enter an epoch as the replica."""
-        self._ask("follow", SUSPICION_S, cluster=cluster, record=record.document(), end=list(end))
+    def follow(self, to: str, cluster: str, record: Record, end: Position, tail: Position) -> None:
+        """Have another one enter an epoch, which begins at `end`; beyond it only what leads up to
+        `tail` stands.
+        """
+        self._ask(
+            to, "follow", SUSPICION_S, cluster=cluster, record=record.document(), end=list(end),
+            tail=list(tail),
+        )  # fmt: skip
 
-    def prepare(self, epoch: int, prev: Position, entry: Entry, committed: int) -> None:
-        """Have the peer store an entry durably; returns when it has."""
+    def lease(self, to: str, epoch: int) -> bool:
+        """Ask the leader for the right to answer reads; return whether it was granted."""
+        return self._ask(to, "lease", LEASE_TIMEOUT_S, epoch=epoch).get("granted") is True
+
+    def lead(self, to: str, epoch: int) -> None:
+        """Ask the second of an epoch to lead the next one."""
+        self._ask(to, "lead", ASK_TIMEOUT_S, epoch=epoch)
+
+    def release(self, to: str, epoch: int) -> None:
+        """Let the backup delete what it kept: both catalogs have it."""
+        self._ask(to, "release", ASK_TIMEOUT_S, epoch=epoch)
+
+    def prepare(self, to: str, epoch: int, prev: Position, entry: Entry, committed: int) -> None:
+        """Have another one store an entry durably; returns when it has."""
+        second = self._others[to]
         query = {
             "epoch": epoch, "committed": committed,
             "prev_epoch": prev.epoch, "prev_seq": prev.seq, "prev_hash": prev.hash,
         }  # fmt: skip
-        answer = self._peer.call(
+        answer = second.call(
             "POST", "/replication/prepare", timeout_s=SUSPICION_S, query=query, body=entry.encode()
         )
-        if _json(self._peer, answer).get("position") != list(entry.position):
-            raise NoAnswer(f"{self._peer.name} acknowledged something else than {entry.position}")
+        if _json(second, answer).get("position") != list(entry.position):
+            raise NoAnswer(f"{to} acknowledged something else than {entry.position}")
 
-    def commit(self, epoch: int, committed: Position) -> View:
-        """Tell the peer what is committed (also the heartbeat); return its view."""
-        return View.parse(self._ask("commit", SUSPICION_S, epoch=epoch, position=list(committed)))
+    def commit(
+        self, to: str, epoch: int, committed: Position, timeout_s: float = SUSPICION_S
+    ) -> View:
+        """Tell another one what is committed (also the heartbeat); return its view."""
+        return View.parse(self._ask(to, "commit", timeout_s, epoch=epoch, position=list(committed)))
 
     def digest(self) -> tuple[Position, str]:
         """Ask for the hash of the peer's tables, and the position it is of."""
-        document = self._ask("digest", SLOW_TIMEOUT_S)
+        document = self._ask(self._peer.name, "digest", SLOW_TIMEOUT_S)
         return Position(*document["position"]), document["digest"]
 
-    def entries(self, after: int) -> list[Entry]:
-        """Fetch log entries; raises `too-far-behind` when the peer's log begins later."""
-        answer = self._peer.call(
+    def entries(self, to: str, after: int) -> list[Entry]:
+        """Fetch log entries; raises `too-far-behind` when that log begins later."""
+        answer = self._others[to].call(
             "GET", "/replication/entries", timeout_s=SUSPICION_S, query={"after": after}
         )
         return list(decode_entries(answer.body))
@@ -80,7 +101,7 @@ class Transport:
 
     def fetch_snapshot(self, path: Path) -> None:
         """Copy the peer's database, as it is at one moment, into a file."""
-        made = self._ask("snapshot", SLOW_TIMEOUT_S)
+        made = self._ask(self._peer.name, "snapshot", SLOW_TIMEOUT_S)
         seen = hashlib.sha256()
         with path.open("wb") as file:
             while file.tell() < made["bytes"]:

@@ -144,10 +144,11 @@ class Writer:
             self._queue.refuse_waiting(lambda: Problem("writes-unavailable", str(node.halted)))
             raise Halted(node.halted)
         if not node.leads:
-            self._queue.refuse_waiting(
-                lambda: Problem("writes-unavailable", f"{node.name} does not lead now")
-            )
+            why = f"{node.name} does not lead now"
+            self._queue.refuse_waiting(lambda: Problem("not-leader", why, leader=node.leader))
             return False
+        if node.yielding_to:
+            return False  # what waits goes to the next leader, or is done here if there is none
         if node.adopted:
             return self._finish_adopted(node.adopted)
         tickets = self._queue.take()
@@ -251,6 +252,6 @@ class Writer:
         if self._node.writing or self._node.end() != position:
             return
         try:
-            self._transport.commit(self._node.epoch, position)
+            self._transport.commit(self._node.second, self._node.epoch, position)
         except (PeerDown, Problem) as error:
             log.debug("commit not delivered; the next heartbeat carries it: %s", error)

@@ -146,8 +146,8 @@ def _services(sources: Sources) -> dict[str, Nodes]:
             sources.errors.append(f"{', '.join(SERVICES.values())}: {value} stands there twice")
     if len(pairs["catalog"]) not in (0, CATALOGS_NEEDED):
         sources.fail("CATALOGS", f"needs exactly {CATALOGS_NEEDED} nodes")
-    if pairs["backup"]:
-        sources.fail("BACKUP", "not supported by this version; leave it empty")
+    if len(pairs["backup"]) > 1:
+        sources.fail("BACKUP", "needs one node, or none")
     return {role: MappingProxyType(dict(nodes)) for role, nodes in pairs.items()}
 
 

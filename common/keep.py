@@ -47,6 +47,7 @@ class Keeper:
             if self._kill_at is None:
                 self._say(f"ended with {code}; it is started again in {RESTART_S:g} s")
                 time.sleep(RESTART_S)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm kills an interpreter that is ending
         return 0
 
     def _run_once(self) -> int:

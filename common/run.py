@@ -18,11 +18,12 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
-from common.config import ROOT, add_config_argument, check
+from common.config import ROOT, Settings, add_config_argument, check, load_cluster
 from common.datalock import Held, LockFile
 
 PROCFILE = ROOT / "Procfile"
 RUN_FILE = ROOT / "data" / "run.pid"
+OPTIONAL = "backup"  # the one node of the Procfile that a cluster may do without
 STOP_S = 30.0
 POLL_S = 0.1
 
@@ -44,7 +45,7 @@ class _Lines(Printer):  # type: ignore[misc]  # honcho has no types
 
 
 def start(config: Path) -> int:
-    """Run every node of the Procfile until Ctrl-C or `stop`; return the exit code."""
+    """Run every node until Ctrl-C or `stop`; return the exit code."""
     if errors := check(config.absolute()):
         print("\n".join(errors), file=sys.stderr)
         return 2
@@ -66,11 +67,19 @@ def _run_nodes(config: Path) -> int:
         "RUN_PID": str(os.getpid()),
     }
     manager = Manager(_Lines(sys.stdout))
-    for name, command in parse_procfile(PROCFILE.read_text("utf-8")).processes.items():
+    for name, command in commands(PROCFILE.read_text("utf-8"), load_cluster(config)).items():
         manager.add_process(name, command, env=environ, cwd=str(ROOT))
     manager.loop()
     by_signal = (128 + signal.SIGINT, 128 + signal.SIGTERM)
     return 0 if manager.returncode in by_signal else int(manager.returncode or 0)
+
+
+def commands(procfile: str, settings: Settings) -> dict[str, str]:
+    """Return node -> command: what the Procfile says, without a backup server that is not set."""
+    found: dict[str, str] = dict(parse_procfile(procfile).processes)
+    if not settings.backup:
+        found.pop(OPTIONAL, None)
+    return found
 
 
 def stop() -> int:

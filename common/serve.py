@@ -42,9 +42,20 @@ FINISH_S = 5  # bounds each step of the end
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def main(role: str, create_app: Callable[..., Flask], argv: Sequence[str] | None = None) -> int:
-    """Run one node of a service until it is told to stop; return the exit code."""
-    parser = argparse.ArgumentParser(prog=f"python -m {role}", description=f"Run one {role} node.")
+def main(
+    role: str,
+    create_app: Callable[..., Flask],
+    argv: Sequence[str] | None = None,
+    *,
+    module: str | None = None,
+) -> int:
+    """Run one node of a service until it is told to stop; return the exit code.
+
+    `module` is what `python -m` was given, where that is not the role.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module or role}", description=f"Run one {role} node."
+    )
     parser.add_argument("--node", required=True, metavar="NAME", help="which node of the cluster")
     add_config_argument(parser)
     arguments = parser.parse_args(argv)

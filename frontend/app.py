@@ -15,6 +15,7 @@ from common.clock import Clock
 from common.config import Settings
 from common.peer import Http, Peer
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX, Lane, Service, Ticker
+from common.survey import Survey
 from common.tasks import Tasks
 from common.web import OPEN_PATHS, direct_of, new_app
 from frontend import hook
@@ -57,7 +58,8 @@ def create_app(
     status = partial(status_of, node, cache, lease, clock)
     cluster = Cluster(
         node, services_of(settings), peers, settings.catalogs,
-        status=status, http=http, clock=clock, tasks=tasks, lock=threading.Lock(),
+        status=status, http=http,
+        survey=Survey(clock=clock, tasks=tasks, lock=threading.Lock()),
     )  # fmt: skip
     metrics = Metrics(cache, clock)
     app = new_app(

@@ -1,27 +1,17 @@
-"""How the cluster looks from here: every node's status; whether reads and writes are possible.
-
-Law: every node is asked at the same time and nobody is waited for longer than the time given.
-"""
+"""How the cluster looks from here: every node's status; whether reads and writes are possible."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
-from common.clock import Clock
-from common.errors import Problem
-from common.peer import Http, Peer, PeerDown, Request
-from common.tasks import Tasks
+from common.peer import Http, Peer, Request
+from common.survey import DOWN, Found, Survey
 from common.web import Readiness
 
 STATUS_WHOLE_S = 1.0
 READY_WHOLE_S = 0.4
-DOWN = "down"
 MEMBERS = ("role", "epoch", "position", "lag", "lease", "state", "leader", "why")
-
-Found = Mapping[str, Any]
 
 
 class Cluster:
@@ -36,9 +26,7 @@ class Cluster:
         *,
         status: Callable[[], Found],
         http: Http,
-        clock: Clock,
-        tasks: Tasks,
-        lock: AbstractContextManager[object],
+        survey: Survey,
     ) -> None:
         self._name = name
         self._services = services
@@ -46,13 +34,11 @@ class Cluster:
         self._catalog_urls = catalog_urls
         self._status = status
         self._http = http
-        self._clock = clock
-        self._tasks = tasks
-        self._lock = lock
+        self._survey = survey
 
     def seen(self) -> dict[str, Any]:
         """Return every node's status; one that did not answer is down, and `why` says why."""
-        found = self._ask(list(self._peers), self._status_of, STATUS_WHOLE_S)
+        found = self._survey.ask(list(self._peers), self._status_of, STATUS_WHOLE_S)
         found[self._name] = self._status()
         nodes = [
             _entry(service, name, found[name])
@@ -63,7 +49,7 @@ class Cluster:
 
     def readiness(self) -> Readiness:
         """Ask the catalogs what they can do: reads need one of them, writes the leader."""
-        found = self._ask(list(self._catalog_urls), self._readiness_of, READY_WHOLE_S)
+        found = self._survey.ask(list(self._catalog_urls), self._readiness_of, READY_WHOLE_S)
         reads = any(bool(ready.get("reads")) for ready in found.values())
         writes = any(bool(ready.get("writes")) for ready in found.values())
         why = "; ".join(f"{name}: {ready.get('why')}" for name, ready in found.items())
@@ -79,40 +65,7 @@ class Cluster:
         ready = self._http.send(asked).json()
         return {member: ready.get(member) for member in ("reads", "writes", "why")}
 
-    def _ask(
-        self, names: Collection[str], ask: Callable[[str], Found], whole_s: float
-    ) -> dict[str, Found]:
-        """Ask all of them at once; whoever has not answered in time is down."""
-        until = self._clock.now() + whole_s
-        found: dict[str, Found] = {}
-        asked = {name: self._tasks.event() for name in names}
-
-        def run(name: str) -> None:
-            answer = _answer_or_down(partial(ask, name))
-            with self._lock:
-                found[name] = answer
-            asked[name].set()
-
-        for name in names:
-            self._tasks.spawn(f"ask {name}", partial(run, name))
-        for answered in asked.values():
-            answered.wait(max(0.0, until - self._clock.now()))
-        with self._lock:
-            answers = dict(found)
-        return {name: answers.get(name, _down("no answer in time")) for name in names}
-
 
 def _entry(service: str, name: str, found: Found) -> dict[str, Any]:
     entry = {"node": name, "service": service, "up": found.get("state") != DOWN}
     return entry | {member: found.get(member) for member in MEMBERS}
-
-
-def _answer_or_down(ask: Callable[[], Found]) -> Found:
-    try:
-        return ask()
-    except (PeerDown, Problem, ValueError, AttributeError) as error:
-        return _down(str(error)[:200])
-
-
-def _down(why: str) -> Found:
-    return {"state": DOWN, "why": why}

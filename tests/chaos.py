@@ -1,7 +1,8 @@
 """`make chaos SECONDS=60`: break a shop of real processes in every way we know, then check it all.
 
-Five nodes and a second frontend, each in a network namespace of its own, under load; the faults
-are drawn from a seed. Needs Linux and root; nothing outside of its own namespaces is touched.
+Five nodes (six with `--backup`) and a second frontend, each in a network namespace of its own,
+under load; the faults are drawn from a seed. Needs Linux and root; nothing outside of its own
+namespaces is touched.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.support.chaos_nemesis import Nemesis
 from tests.support.chaos_network import PREFIX, Network, NetworkFailed, sweep_namespaces
 from tests.support.chaos_report import Outcome, document, headline, write
 from tests.support.chaos_run import run
-from tests.support.chaos_shop import AUDITOR, NODES, disks_of
+from tests.support.chaos_shop import AUDITOR, FIVE, SIX, disks_of
 from tests.support.processes import ROOT
 
 LOCK = Path(tempfile.gettempdir()) / f"{PREFIX}lock"
@@ -103,16 +104,19 @@ def _told(nemesis: Nemesis, history: History, auditor: Auditor, now: float) -> s
     )
 
 
-def chaos(seed: int, seconds: float, report: Path, console: Console) -> Outcome:
+def chaos(seed: int, seconds: float, report: Path, console: Console, *, backup: bool) -> Outcome:
     """Make the network and the disks, run, write the report, and take all down again."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        network = stack.enter_context(Network([*NODES, AUDITOR]))
-        disks = stack.enter_context(disks_of(folder, seconds))
+        nodes = SIX if backup else FIVE
+        network = stack.enter_context(Network([*nodes, AUDITOR]))
+        disks = stack.enter_context(disks_of(folder, nodes, seconds))
         network.join(AUDITOR)  # before any thread begins: the clients live there, too
         with progress_line(seconds, console) as watch:
-            outcome = run(folder, network, disks, seed=seed, seconds=seconds, watch=watch)
+            outcome = run(
+                folder, network, disks, seed=seed, seconds=seconds, backup=backup, watch=watch
+            )
         write(report, outcome)
         _keep_logs(folder, report / "logs")
     return outcome
@@ -131,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long to break things")
     parser.add_argument("--seed", type=int, help="repeat the faults and the load of a run")
     parser.add_argument("--report", type=Path, default=REPORT, metavar="FOLDER")
+    parser.add_argument("--backup", action="store_true", help="with the backup server")
     parser.add_argument("--sweep", action="store_true", help="only clean up after killed runs")
     given = parser.parse_args(argv)
     console = Console(stderr=True)
@@ -141,8 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if given.sweep:
                 return 0
             again = f"make chaos SECONDS={given.seconds:g} SEED={seed}"
+            again += " WITH_BACKUP=1" if given.backup else ""
             print(f"seed {seed}; the same faults again: {again}", flush=True)
-            outcome = chaos(seed, given.seconds, given.report, console)
+            outcome = chaos(seed, given.seconds, given.report, console, backup=given.backup)
     except (Cannot, NetworkFailed) as error:
         print(f"chaos: {error}", file=sys.stderr)
         return EXIT_CANNOT

@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.backup_mutations import BACKUP_MUTATIONS
 from tests.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,7 @@ PASSED = re.compile(r"(\d+) passed")
 PYTEST = ("pytest", "-q", "-x", "-p", "no:cacheprovider")
 NAMED = (
     "tests/cluster/test_faults.py", "tests/cluster/test_rules.py", "tests/cluster/test_disk.py",
+    "tests/cluster/test_takeover.py",
 )  # fmt: skip
 
 
@@ -70,7 +72,8 @@ def caught_by(mutation: Mutation | None, seeds: int) -> tuple[str | None, int]:
         named = _run(name, *PYTEST, *NAMED)
         if failed := FAILED.search(named.stdout):
             return failed[1], int((PASSED.search(named.stdout) or (0, 0))[1]) + 1
-        random = _run(name, "tests.simulate", "--seeds", str(seeds), "--stop-at-first")
+        backup = ["--backup"] if mutation and mutation.backup else []
+        random = _run(name, "tests.simulate", "--seeds", str(seeds), "--stop-at-first", *backup)
     done, said = SUMMARY.search(random.stdout), VIOLATED.search(random.stdout)
     if named.returncode or done is None:
         raise RuntimeError(f"the simulator itself broke:\n{named.stdout}{random.stderr}"[-3000:])
@@ -92,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table("rule taken out", "caught by", "schedules")
-    chosen = [mutation for mutation in MUTATIONS if given.only in mutation.rule]
+    rules = (*MUTATIONS, *BACKUP_MUTATIONS)
+    chosen = [mutation for mutation in rules if given.only in mutation.rule]
     survived = 0
     if red := caught_by(None, 1)[0]:
         print(f"{red} fails without any mutation: mend that first", file=sys.stderr)

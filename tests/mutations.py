@@ -19,6 +19,7 @@ class Mutation:
     old: str
     new: str
     held_by: str = ""
+    backup: bool = False  # a rule that needs the backup server
 
 
 MUTATIONS = (

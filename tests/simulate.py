@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -42,12 +43,12 @@ class Result:
     faults: Counter[str] = field(default_factory=Counter)
 
 
-def run_one(seed: int, *, telling: bool = False) -> Result:
+def run_one(seed: int, *, backup: bool, telling: bool = False) -> Result:
     """Run one schedule in a folder of its own (in memory where there is /dev/shm)."""
     place = "/dev/shm" if os.path.isdir("/dev/shm") else None
     folder = Path(tempfile.mkdtemp(prefix="bazar-sim-", dir=place))
     try:
-        run = run_schedule(folder, seed, telling=telling)
+        run = run_schedule(folder, seed, backup=backup, telling=telling)
         story = "\n".join(run.shop.cluster.scheduler.script) if telling else ""
         return Result(seed, None, story, run.shop.answered, run.shop.unanswered, run.faults)
     except AssertionError as error:
@@ -66,7 +67,9 @@ def _begin() -> None:
     gc.disable()
 
 
-def simulate(seeds: Sequence[int], *, stop_at_first: bool, console: Console) -> list[Result]:
+def simulate(
+    seeds: Sequence[int], *, backup: bool, stop_at_first: bool, console: Console
+) -> list[Result]:
     """Run many schedules on all cores with a progress line; Ctrl-C ends them early."""
     results: list[Result] = []
     columns = (
@@ -80,7 +83,8 @@ def simulate(seeds: Sequence[int], *, stop_at_first: bool, console: Console) -> 
     ):
         task = progress.add_task("schedules", total=len(seeds), rate="")
         with suppress(KeyboardInterrupt):
-            for result in pool.imap_unordered(run_one, seeds, chunksize=4):
+            run = partial(run_one, backup=backup)
+            for result in pool.imap_unordered(run, seeds, chunksize=4):
                 results.append(result)
                 rate = f"{len(results) / (time.monotonic() - started):.1f}/s"
                 progress.update(task, advance=1, rate=rate)
@@ -96,16 +100,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many schedules")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seed", type=int, help="replay this one")
+    parser.add_argument("--backup", action="store_true", help="with the backup server")
     parser.add_argument("--stop-at-first", action="store_true", help="end at the first failure")
     given = parser.parse_args(argv)
     console = Console(stderr=True)
     if given.seed is not None:
-        result = run_one(given.seed, telling=True)
+        result = run_one(given.seed, backup=given.backup, telling=True)
         print(result.failure or f"{result.story}\nseed {given.seed}: nothing violated")
         return 1 if result.failure else 0
     started = time.monotonic()
     seeds = range(given.first, given.first + given.seeds)
-    results = simulate(seeds, stop_at_first=given.stop_at_first, console=console)
+    results = simulate(
+        seeds, backup=given.backup, stop_at_first=given.stop_at_first, console=console
+    )
     failures = sorted((r for r in results if r.failure), key=lambda result: result.seed)
     for result in failures[:3]:
         print(result.failure)
@@ -118,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f" {sum(r.unanswered for r in results)} unanswered; faults: {told}"
     )
     if failures:
-        print(f"{len(failures)} failed; replay one with: make simulate SEED={failures[0].seed}")
+        backup = " WITH_BACKUP=1" if given.backup else ""
+        print(f"{len(failures)} failed; replay: make simulate SEED={failures[0].seed}{backup}")
     return 1 if failures else 0
 
 

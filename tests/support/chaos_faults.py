@@ -11,13 +11,14 @@ from random import Random
 
 from tests.support.chaos_disks import Disks
 from tests.support.chaos_network import Network
-from tests.support.chaos_shop import CATALOGS, FRONTENDS, NODES, ORDERS, ChaosShop
+from tests.support.chaos_shop import BACKUP, CATALOGS, FRONTENDS, ORDERS, ChaosShop
 
 LINKS = [
     *((f, c) for f in FRONTENDS for c in CATALOGS), *((f, o) for f in FRONTENDS for o in ORDERS),
     *((o, c) for o in ORDERS for c in CATALOGS), CATALOGS, CATALOGS, CATALOGS,
     *((f, CATALOGS[0]) for f in FRONTENDS for _ in range(2)),
 ]  # fmt: skip
+BACKUP_LINKS = [(name, BACKUP) for name in CATALOGS for _ in range(3)]
 CLOCK_HOLD_S = 1.0  # libfaketime looks into its file that often
 JUMPS_S = (1, 30, 3_600, 86_400, 400 * 86_400)
 
@@ -44,23 +45,30 @@ class World:
     disks: Disks
     lost_disk: Callable[[str], object]
 
+    @property
+    def keepers(self) -> tuple[str, ...]:
+        """Return those who keep data, the catalogs twice."""
+        return (*CATALOGS, *(name for name in self.shop.nodes if name not in FRONTENDS))
+
 
 def _kill(world: World, random: Random) -> Plan:
-    node, shop = random.choice(NODES), world.shop
+    node, shop = random.choice(world.shop.nodes), world.shop
     hold_s = random.choice((0.05, 0.4, 1.2))
     return Plan("kill -9", (node,), hold_s, lambda: shop.kill(node), lambda: shop.start(node))
 
 
 def _kill_leader(world: World, random: Random) -> Plan:
-    """The first catalog leads for ever while there is no backup."""
-    node, shop = CATALOGS[0], world.shop
+    """The first catalog leads for ever while there is no backup; with one, either may."""
+    shop = world.shop
+    node = random.choice(CATALOGS) if BACKUP in shop.nodes else CATALOGS[0]
     hold_s = random.choice((0.0, 0.3, 1.2))
     return Plan("kill -9", (node,), hold_s, lambda: shop.kill(node), lambda: shop.start(node))
 
 
 def _kill_several(world: World, random: Random) -> Plan:
-    nodes = random.choice((CATALOGS, CATALOGS, ORDERS, FRONTENDS, (CATALOGS[0], ORDERS[0]), NODES))
     shop = world.shop
+    pairs = (CATALOGS, CATALOGS, ORDERS, FRONTENDS, (CATALOGS[0], ORDERS[0]), shop.nodes)
+    nodes = random.choice(pairs)
     back = random.sample(nodes, len(nodes))
     return Plan(
         "kill -9 of several", nodes, random.choice((0.0, 0.5)),
@@ -69,12 +77,12 @@ def _kill_several(world: World, random: Random) -> Plan:
 
 
 def _restart(world: World, random: Random) -> Plan:
-    node, shop = random.choice(NODES), world.shop
+    node, shop = random.choice(world.shop.nodes), world.shop
     return Plan("SIGTERM", (node,), 0.0, lambda: shop.terminate(node), lambda: shop.start(node))
 
 
 def _pause(world: World, random: Random) -> Plan:
-    node, shop = random.choice(NODES), world.shop
+    node, shop = random.choice(world.shop.nodes), world.shop
     longer = random.random() < 0.5
     hold_s = shop.lease_s * (random.uniform(1.3, 2.5) if longer else random.uniform(0.2, 0.8))
     kind = f"SIGSTOP, {'longer' if longer else 'shorter'} than a lease"
@@ -82,7 +90,8 @@ def _pause(world: World, random: Random) -> Plan:
 
 
 def _cut(world: World, random: Random) -> Plan:
-    one, other = random.sample(random.choice(LINKS), 2)
+    links = [*LINKS, *BACKUP_LINKS] if BACKUP in world.shop.nodes else LINKS
+    one, other = random.sample(random.choice(links), 2)
     both = random.random() < 0.5
     ways = [(one, other), (other, one)] if both else [(one, other)]
     kind = "link cut, both ways" if both else "link cut, one way"
@@ -90,8 +99,9 @@ def _cut(world: World, random: Random) -> Plan:
 
 
 def _isolate(world: World, random: Random) -> Plan:
-    node = random.choice(NODES)
-    others = [other for other in NODES if other != node]
+    nodes = world.shop.nodes
+    node = random.choice(nodes)
+    others = [other for other in nodes if other != node]
     ways = [way for other in others for way in ((node, other), (other, node))]
     return Plan("node cut off", (node,), random.uniform(0.5, 2.5), *_cutting(world, ways))
 
@@ -114,7 +124,7 @@ def _fill_disk(world: World, random: Random) -> Plan:
     """Half of the time the node is restarted on the full disk: else there may be room in its
     journal, which it overwrites again and again.
     """
-    node, shop = random.choice((*CATALOGS, *CATALOGS, *ORDERS)), world.shop
+    node, shop = random.choice(world.keepers), world.shop
     restarted = random.random() < 0.5
 
     def begin() -> None:
@@ -134,7 +144,7 @@ def _fill_disk(world: World, random: Random) -> Plan:
 
 
 def _lose_disk(world: World, random: Random) -> Plan:
-    node, shop = random.choice((*CATALOGS, *CATALOGS, *ORDERS)), world.shop
+    node, shop = random.choice(world.keepers), world.shop
 
     def begin() -> None:
         shop.kill(node)
@@ -149,7 +159,7 @@ def _lose_disk(world: World, random: Random) -> Plan:
 
 
 def _jump(world: World, random: Random) -> Plan:
-    node = random.choice(NODES)
+    node = random.choice(world.shop.nodes)
     seconds = random.choice(JUMPS_S) * random.choice((-1, 1))
     return Plan(
         "wall clock jump", (node,), CLOCK_HOLD_S,

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from tests.support.chaos_history import ANSWERED, READS, WRITES, Call
 from tests.support.chaos_nemesis import Fault
-from tests.support.chaos_shop import NODES
+from tests.support.chaos_shop import BACKUP, FIVE, SIX
 
 INK, SOFT, GRID = "#2f3b45", "#7b8894", "#e6eaed"
 READ_COLOUR, WRITE_COLOUR = "#5b8db8", "#6aa583"
@@ -49,15 +49,16 @@ def draw(
 
 def _faults(axes: Any, faults: Sequence[Fault], span: Any) -> None:
     began, ended = span
+    nodes = SIX if any(BACKUP in fault.nodes for fault in faults) else FIVE
     for fault in faults:
         length = max(fault.healed - fault.began, NARROWEST * (ended - began))
         for node in fault.nodes:
             axes.barh(
-                NODES.index(node), length, left=fault.began - began, height=0.62,
+                nodes.index(node), length, left=fault.began - began, height=0.62,
                 color=_colour(fault.kind), linewidth=0,
             )  # fmt: skip
-    axes.set_yticks(range(len(NODES)), NODES)
-    axes.set_ylim(len(NODES) - 0.5, -0.5)
+    axes.set_yticks(range(len(nodes)), nodes)
+    axes.set_ylim(len(nodes) - 0.5, -0.5)
     seen = {family for family in FAULT_COLOURS for fault in faults if _family(fault.kind) == family}
     patches = [Patch(color=FAULT_COLOURS[f], label=f) for f in FAULT_COLOURS if f in seen]
     axes.legend(

@@ -26,7 +26,7 @@ from tests.support.chaos_load import BOOKS, Load, seed_csv
 from tests.support.chaos_nemesis import Nemesis
 from tests.support.chaos_network import PORT, Network
 from tests.support.chaos_report import Outcome
-from tests.support.chaos_shop import AUDITOR, CATALOGS, FRONTENDS, ORDERS, ChaosShop
+from tests.support.chaos_shop import AUDITOR, FRONTENDS, ChaosShop
 
 LEASE_S = 1.0
 CALM_S = 1.5  # of load before the first fault
@@ -38,11 +38,12 @@ Watch = Callable[[Nemesis, History, Auditor], None]
 
 
 def run(
-    folder: Path, network: Network, disks: Disks, *, seed: int, seconds: float, watch: Watch
-) -> Outcome:
+    folder: Path, network: Network, disks: Disks, *,
+    seed: int, seconds: float, backup: bool, watch: Watch,
+) -> Outcome:  # fmt: skip
     """Run the shop under load and faults, settle, and check everything."""
     history = History()
-    shop = ChaosShop(folder, network, seed=seed_csv(), lease_s=LEASE_S)
+    shop = ChaosShop(folder, network, seed=seed_csv(), lease_s=LEASE_S, backup=backup)
     outcome = Outcome(seed, LEASE_S, monotonic(), monotonic(), history, clocks=shop.clocks_shift)
     settings = shop.settings
     auditor = Auditor(
@@ -106,6 +107,6 @@ def _last_looks(load: Load, history: History, seed: int) -> None:
 
 
 def _end(shop: ChaosShop) -> list[str]:
-    """SIGTERM every node, frontends first; each must end well."""
-    codes = {name: shop.terminate(name) for name in (*FRONTENDS, *ORDERS, *CATALOGS)}
+    """SIGTERM every node, catalogs last; each must end well."""
+    codes = {name: shop.terminate(name) for name in reversed(shop.nodes)}
     return [f"{name} ended with code {code} on SIGTERM" for name, code in codes.items() if code]

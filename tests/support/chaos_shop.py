@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from tests.support.processes import Process
 from tests.support.real import RealShop
 
 FRONTENDS, CATALOGS = ("frontend-1", "frontend-2"), ("catalog-1", "catalog-2")
-ORDERS, AUDITOR = ("order-1", "order-2"), "auditor"
-NODES = (*CATALOGS, *ORDERS, *FRONTENDS)
+ORDERS, AUDITOR, BACKUP = ("order-1", "order-2"), "auditor", "backup"
+FIVE = (*CATALOGS, *ORDERS, *FRONTENDS)  # and a second frontend
+SIX = (*FIVE, BACKUP)
 LAUNCH = Path(__file__).with_name("chaos_launch.py")
 KEEPER_S = 1.0  # how long a node that ended by itself stays down
 DISK_ERRORS_S = 8.0  # so long after its disk was full a node may still end because of that
@@ -42,10 +44,15 @@ class SelfEnd:
 class ChaosShop(RealShop):
     """A `RealShop` on a network of its own."""
 
-    def __init__(self, folder: Path, network: Network, *, seed: str, lease_s: float) -> None:
-        super().__init__(folder, seed=seed, frontends=len(FRONTENDS), lease_s=lease_s)
+    def __init__(
+        self, folder: Path, network: Network, *, seed: str, lease_s: float, backup: bool
+    ) -> None:
+        super().__init__(
+            folder, seed=seed, frontends=len(FRONTENDS), lease_s=lease_s, backup=backup
+        )
+        self.nodes = SIX if backup else FIVE
         self.network = network
-        self.config.write_text(_cluster_env(folder, network, lease_s), "utf-8")
+        self.config.write_text(_cluster_env(folder, network, lease_s, backup), "utf-8")
         self.settings = load_cluster(self.config)
         self.clocks = Clocks(folder)
         self.clocks_shift = faketime_library() is not None
@@ -63,7 +70,7 @@ class ChaosShop(RealShop):
             clock = self.clocks.file(name)
             where = str(NAMESPACES / namespace_of(name))
             arguments = ["-E", "-S", str(LAUNCH), where, str(os.getpid()), str(clock)]
-            node = [sys.executable, "-m", self.role(name), "--node", name]
+            node = [sys.executable, "-m", self.module(name), "--node", name]
             arguments += [*node, "--config", str(self.config)]
             self.processes[name] = Process(arguments, self.folder / f"{name}.log")
             self.clocks.started(self.processes[name].popen.pid)
@@ -113,7 +120,7 @@ class ChaosShop(RealShop):
 
     def start_all(self) -> None:
         """Start whatever does not run, wake whatever sleeps."""
-        for name in NODES:
+        for name in self.nodes:
             if name in self.alive():
                 self.resume(name)
             else:
@@ -126,18 +133,20 @@ class ChaosShop(RealShop):
             forget_clock_of(process.popen.pid)
 
 
-def disks_of(folder: Path, seconds: float) -> Disks:
+def disks_of(folder: Path, nodes: Iterable[str], seconds: float) -> Disks:
     """Return disks for those that keep data, large enough for a run of that length."""
-    return Disks(folder / "data", (*CATALOGS, *ORDERS), size_mib=48 + int(seconds / 10))
+    keepers = tuple(name for name in nodes if name not in FRONTENDS)
+    return Disks(folder / "data", keepers, size_mib=48 + int(seconds / 10))
 
 
-def _cluster_env(folder: Path, network: Network, lease_s: float) -> str:
+def _cluster_env(folder: Path, network: Network, lease_s: float, backup: bool) -> str:
     def nodes(*names: str) -> str:
         return " ".join(f"{name}={network.url(name)}" for name in names)
 
     return "".join([
         f'FRONTENDS="{nodes(*FRONTENDS, AUDITOR)}"\n', f'CATALOGS="{nodes(*CATALOGS)}"\n',
-        f'ORDERS="{nodes(*ORDERS)}"\n', 'BACKUP=""\n', f'DATA_DIR="{folder / "data"}"\n',
+        f'ORDERS="{nodes(*ORDERS)}"\n', f'BACKUP="{nodes(BACKUP) if backup else ""}"\n',
+        f'DATA_DIR="{folder / "data"}"\n',
         "CLUSTER_SECRET=\n", "ADMIN_TOKEN=\n", "CACHE_CAPACITY=1024\n",
         f"CACHE_LEASE_S={lease_s}\n",
     ])  # fmt: skip

@@ -15,6 +15,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 import catalog.app
+import catalog.backup
 import frontend.app
 import order.app
 from common.auth import Signer
@@ -45,6 +46,7 @@ CREATE: dict[str, Callable[..., Any]] = {
     "frontend": frontend.app.create_app,
     "catalog": catalog.app.create_app,
     "order": order.app.create_app,
+    "backup": catalog.backup.create_app,
 }  # fmt: skip
 
 
@@ -67,6 +69,7 @@ class Cluster:
     cache_capacity: int = 64
     lease_s: float = 2.0
     drift: float = 0.0  # how far each clock's rate may be from 1
+    backup: bool = False  # with the backup server
     tight: bool = False  # tiny caches and checkpoints: SQLite writes where it seldom would
     running: dict[str, Running] = field(default_factory=dict)
 
@@ -86,8 +89,9 @@ class Cluster:
             "frontend": [f"frontend-{number + 1}" for number in range(self.frontends)],
             "catalog": ["catalog-1", "catalog-2"],
             "order": ["order-1", "order-2"],
+            "backup": ["backup"] if self.backup else [],
         }
-        for role in ("frontend", "catalog", "order"):
+        for role in self.names:
             for name in self.names[role]:
                 offset = self._random.uniform(0, 1000)
                 rate = 1.0 + self._random.uniform(-self.drift, self.drift)
@@ -103,7 +107,8 @@ class Cluster:
         """Return what a node is told."""
         return Settings(
             role=self.role_of(name), node=name, frontends=self._urls("frontend"),
-            catalogs=self._urls("catalog"), orders=self._urls("order"), backup={},
+            catalogs=self._urls("catalog"), orders=self._urls("order"),
+            backup=self._urls("backup"),
             data_dir=self.folder / name, cluster_secret=SECRET, admin_token=TOKEN,
             cache_capacity=self.cache_capacity, cache_lease_s=self.lease_s, listen_host="",
             listen_port=0, seed_file=self.seed_file,
@@ -239,7 +244,11 @@ class Cluster:
         return self.network.send("client", request)
 
     def ready(self) -> bool:
-        """Tell whether one catalog leads with the other following, and the shop is open."""
+        """Tell whether one catalog leads with the other following, and the shop is open; and the
+        backup runs, if there is one.
+        """
+        if not all(name in self.running for name in self.names["backup"]):
+            return False
         states = [self.node(name) for name in self.names["catalog"] if name in self.running]
         return len(states) == 2 and any(
             node.leads and node.peer_following and node.end().seq > 0 for node in states

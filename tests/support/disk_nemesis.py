@@ -14,6 +14,7 @@ from tests.support.cluster import Cluster
 FILES = {
     "catalog": ("", "catalog.db-wal", "catalog.db-wal", "catalog.db", "node.db-wal"),
     "order": ("", "orders.db-wal"),
+    "backup": ("", "backup.db-wal", "node.db-wal"),
 }
 DRIFT = 0.009  # the protocol allows 1 % on either side
 WALL_JUMP_S = 86_400.0
@@ -37,7 +38,7 @@ class DiskNemesis:
 
     def _one(self) -> str:
         names = self._cluster.names
-        return self._random.choice([*names["catalog"] * 3, *names["order"]])
+        return self._random.choice([*names["catalog"] * 3, *names["order"], *names["backup"]])
 
     def _file(self, name: str) -> str:
         return self._random.choice(FILES[self._cluster.role_of(name)])

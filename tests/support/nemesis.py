@@ -105,7 +105,7 @@ class Nemesis:
 
     def _any(self) -> str:
         names = self._cluster.names
-        every = [*names["catalog"] * 3, *names["order"], *names["frontend"]]
+        every = [*names["catalog"] * 3, *names["order"], *names["frontend"], *names["backup"]]
         return self._random.choice(
             [name for name in every if name in self._cluster.running] or every
         )
@@ -207,7 +207,8 @@ class Nemesis:
         """
         if not self._cluster.ready():
             return
-        name = self._random.choice([*self._cluster.names["catalog"], *self._cluster.names["order"]])
+        names = self._cluster.names
+        name = self._random.choice([*names["catalog"], *names["order"], *names["backup"]])
         self._cluster.kill(name)
         self._cluster.outage.lose_disk(name)
         self._pause(0.0, 1.0)
@@ -231,6 +232,7 @@ def run_schedule(
     clients: int = 3,
     calls: int = 12,
     rounds: int = 3,
+    backup: bool = False,
     telling: bool = False,
 ) -> Run:
     """Run one seeded schedule and check it; the failure carries the seed and what happened, with
@@ -238,7 +240,7 @@ def run_schedule(
     """
     cluster = Cluster(
         folder, seed, frontends=frontends, seed_file=write_seed(folder),
-        drift=DRIFT, tight=seed % 3 == 0,
+        drift=DRIFT, tight=seed % 3 == 0, backup=backup,
     )  # fmt: skip
     shop = Shop(cluster, Random(seed))
     with told(cluster) if telling else nullcontext():

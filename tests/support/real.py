@@ -55,18 +55,21 @@ class RealShop:
         frontends: int = 1,
         lease_s: float = 2,
         cache_capacity: int = 1024,
+        backup: bool = False,
     ) -> None:
         self.folder = folder
         self.lease_s = lease_s
         self.config = folder / "cluster.env"
-        self.config.write_text(_cluster_env(folder, frontends, lease_s, cache_capacity), "utf-8")
+        told = _cluster_env(folder, frontends, lease_s, cache_capacity, backup)
+        self.config.write_text(told, "utf-8")
         make_secrets(folder / SECRETS_NAME, SECRETS)
         (folder / SEED_NAME).write_text(seed_csv() if seed is None else seed, "utf-8")
         self.settings: Settings = load_cluster(self.config)
         self.frontends = list(self.settings.frontends)
         self.catalogs = list(self.settings.catalogs)
         self.orders = list(self.settings.orders)
-        self.names = [*self.catalogs, *self.orders, *self.frontends]
+        self.backup = list(self.settings.backup)  # one, or none
+        self.names = [*self.catalogs, *self.backup, *self.orders, *self.frontends]
         self.processes: dict[str, Process] = {}
         self._configs: dict[str, Path] = {}  # of nodes that are told something else
         self._http = RequestsHttp(THREADS_MAX)
@@ -98,7 +101,8 @@ class RealShop:
         """Start nodes; each appends to a log of its own."""
         for name in names:
             config = self._configs.get(name, self.config)
-            arguments = ["-m", self.role(name), "--node", name, "--config", str(config)]
+            module = "catalog.backup" if name in self.backup else self.role(name)
+            arguments = ["-m", module, "--node", name, "--config", str(config)]
             self.processes[name] = Process(arguments, self.folder / f"{name}.log")
 
     def start_with(self, name: str, **urls: str) -> None:
@@ -177,7 +181,7 @@ class RealShop:
         except requests.RequestException:
             return False
         states = {node["node"]: node["state"] for node in seen["nodes"]}
-        wanted = {"caching", "cache off", "following", "leading"}
+        wanted = {"caching", "cache off", "following", "leading", "watching"}
         return bool(ready["reads"] and ready["writes"] and set(states.values()) <= wanted)
 
     # --- the public API ---
@@ -383,16 +387,17 @@ def _decision(ask: Callable[[], requests.Response]) -> requests.Response | None:
     return None if running else response
 
 
-def _cluster_env(folder: Path, frontends: int, lease_s: float, capacity: int) -> str:
+def _cluster_env(folder: Path, frontends: int, lease_s: float, capacity: int, backup: bool) -> str:
     names = {
         "FRONTENDS": [f"frontend-{n}" for n in range(1, frontends + 1)],
         "CATALOGS": ["catalog-1", "catalog-2"],
         "ORDERS": ["order-1", "order-2"],
+        "BACKUP": ["backup"] if backup else [],
     }
-    ports = iter(free_ports(frontends + 4))
+    ports = iter(free_ports(frontends + 5))
     return "".join([
         *(f'{key}="{_nodes(nodes, ports)}"\n' for key, nodes in names.items()),
-        'BACKUP=""\n', f'DATA_DIR="{folder / "data"}"\n', "CLUSTER_SECRET=\n", "ADMIN_TOKEN=\n",
+        f'DATA_DIR="{folder / "data"}"\n', "CLUSTER_SECRET=\n", "ADMIN_TOKEN=\n",
         f"CACHE_CAPACITY={capacity}\n", f"CACHE_LEASE_S={lease_s}\n",
     ])  # fmt: skip
 

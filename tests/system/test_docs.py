@@ -13,6 +13,7 @@ import pytest
 from flask import Flask
 
 import catalog.app
+import catalog.backup
 import frontend.app
 import order.app
 from common.clock import SystemClock
@@ -35,6 +36,7 @@ APPS: dict[str, Callable[..., Flask]] = {
     "frontend": frontend.app.create_app,
     "catalog": catalog.app.create_app,
     "order": order.app.create_app,
+    "backup": catalog.backup.create_app,
 }
 
 
@@ -100,8 +102,9 @@ def documented() -> set[tuple[str, str]]:
 @pytest.fixture
 def routes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[set[tuple[str, str]]]:
     """(method, path) of every route of one service."""
-    config, _ = write_cluster(tmp_path)
-    settings = load(request.param, f"{request.param}-1", config)
+    config, _ = write_cluster(tmp_path, BACKUP="backup=http://127.0.0.1:8301")
+    node = "backup" if request.param == "backup" else f"{request.param}-1"
+    settings = load(request.param, node, config)
     app = APPS[request.param](
         settings, clock=SystemClock(), http=RequestsHttp(), tasks=Threads(), random=Random(1)
     )
@@ -155,9 +158,11 @@ def test_every_test_is_in_the_file_that_a_page_names_it_with() -> None:
 
 
 def fault_rows() -> list[list[str]]:
-    """Return the cells of each row in the table of faults."""
-    table = FAILURES.partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
-    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+    """Return the cells of each row in both tables of faults."""
+    tables = [part.partition("\n\n")[0] for part in FAILURES.split("|---|---|---|---|\n")[1:]]
+    assert len(tables) == 2
+    rows = [row for table in tables for row in table.splitlines()]
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
 
 
 @pytest.mark.parametrize("row", fault_rows(), ids=lambda row: row[0])

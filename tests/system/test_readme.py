@@ -44,6 +44,7 @@ def run(shop: RealShop, folder: Path) -> list[tuple[int, str]]:
     """Run the session in one shell; return what each command printed, and its exit code."""
     script = "".join(f"{command}\nprintf '\\0%d\\0' $?\n" for command, _ in session())
     replaced = {
+        "make status": f"CONFIG={shop.config} {sys.executable} -m common.status",
         "localhost:8000": shop.url("frontend-1").removeprefix("http://"),
         "config/secrets.env": str(shop.folder / SECRETS_NAME),
         "/tmp/": f"{folder}/",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.processes import Process, write_cluster
+from tests.support.processes import Process, free_ports, write_cluster
 from tests.support.toy import LANES
 from tests.support.wait import wait_until
 
@@ -443,3 +443,20 @@ def test_wrong_settings_are_all_printed_before_anything_starts(tmp_path: Path) -
         assert toy.ends() == 2
         names = [line.split()[0] for line in toy.logs().splitlines()]
         assert names == ["CACHE_CAPACITY", "CACHE_LEASE_S"]
+
+
+def test_the_backup_server_starts_like_any_other_node(tmp_path: Path) -> None:
+    """As a module inside the catalog, under the role that the settings give it."""
+    (port,) = free_ports(1)
+    config, _ = write_cluster(tmp_path, BACKUP=f"backup=http://127.0.0.1:{port}")
+    command = ["-m", "catalog.backup", "--node", "backup", "--config", str(config)]
+    with Process(command, tmp_path / "log") as backup:
+        backup.wait_for("listening")
+        assert requests.get(f"http://127.0.0.1:{port}/livez", timeout=5).json() == {"alive": True}
+        ready = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5)
+        assert (ready.status_code, "no vote yet" in ready.text) == (503, True)
+        backup.popen.send_signal(signal.SIGTERM)
+        assert backup.ends() == 0
+    assert sorted(path.name for path in (tmp_path / "data" / "backup").glob("*.db")) == [
+        "backup.db", "node.db",
+    ]  # fmt: skip

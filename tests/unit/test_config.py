@@ -107,6 +107,10 @@ def test_everything_that_is_wrong_is_said_at_once(config: Path) -> None:
         ("FRONTENDS", "catalog-1=http://127.0.0.1:8000"),
         ("CATALOGS", "catalog-1=http://127.0.0.1:8101"),
         ("CATALOGS", "catalog-1=http://h:1 b=http://h:2 c=http://h:3"),
+        ("BACKUP", "backup"),
+        ("BACKUP", "backup=http://h:1 other=http://h:2"),
+        ("BACKUP", "catalog-1=http://127.0.0.1:8301"),
+        ("BACKUP", "backup=http://10.0.0.1:8101"),
         ("CACHE_CAPACITY", "-1"),
         ("CACHE_CAPACITY", "1.5"),
         ("CACHE_CAPACITY", "10000001"),
@@ -166,10 +170,15 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes |
     assert f"{config}: cannot be read" in errors(config)[0]
 
 
-def test_a_backup_server_is_refused(config: Path) -> None:
-    """There is none yet, so a switch for it must not look as if it worked."""
-    found = errors(config, BACKUP="backup=http://127.0.0.1:8301")
-    assert found == ["BACKUP (the environment): not supported by this version; leave it empty"]
+def test_a_backup_server_is_one_node_or_none(config: Path) -> None:
+    """With a name and an address like any other node; a second one would be a fourth voter."""
+    one = "backup=http://127.0.0.1:8301"
+    settings = read(config, "backup", BACKUP=one)
+    assert (settings.role, settings.node, settings.listen_port) == ("backup", "backup", 8301)
+    assert dict(settings.backup) == {"backup": "http://127.0.0.1:8301"}
+    assert settings.url_of("backup") == "http://127.0.0.1:8301"
+    found = errors(config, BACKUP=f"{one} b=http://127.0.0.1:8302")
+    assert found == ["BACKUP (the environment): needs one node, or none"]
 
 
 def test_a_node_of_another_service_is_unknown(config: Path) -> None:

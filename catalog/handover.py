@@ -1,0 +1,70 @@
+"""A planned change of leader: nothing fails, and nobody waits for a lease.
+
+Law: before the next leader is asked, this one has no entry on its way, answers no read any more,
+and every cache that answers on its word has given its session back or has ended. What waits to be
+written goes on waiting, and is asked for again at the next leader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from catalog.node import Node
+from catalog.transport import Transport
+from common.errors import Problem
+from common.peer import PeerDown
+from common.tasks import Tasks
+
+LOOK_S = 0.01
+
+
+class Handover:
+    """The operator's request to a leader."""
+
+    def __init__(self, node: Node, transport: Transport, tasks: Tasks) -> None:
+        self._node = node
+        self._transport = transport
+        self._tasks = tasks
+
+    def run(self, until: float) -> str:
+        """Hand over to the other catalog; return its name. Raises `not-leader`, or `unavailable`
+        when it did not come to it: then this node goes on leading.
+        """
+        node = self._node
+        with node.lock:
+            if not node.leads:
+                raise Problem("not-leader", f"{node.name} is {node.status}", leader=node.leader)
+            if node.yielding_to:
+                raise Problem("in-progress", f"{node.name} is handing over already")
+            record = node.record.record
+            if record is None or not record.voters:
+                raise Problem("unavailable", "without a backup server nobody else can lead")
+            if node.second != node.peer or not node.peer_following:
+                raise Problem("unavailable", f"{node.peer} is not ready: {node.readiness().why}")
+            epoch = node.epoch
+            node.surrender(node.peer)
+        try:
+            self._hand_over(epoch, until)
+        finally:
+            node.surrender("")
+            node.become(node.status, node.why)  # wake the writer
+        return node.peer
+
+    def _hand_over(self, epoch: int, until: float) -> None:
+        node = self._node
+        self._wait(lambda: not node.writing, "an entry is still on its way", until)
+        self._wait(
+            lambda: not node.sessions.alive(node.clock.now()), "a cache still has its lease", until
+        )
+        try:
+            self._transport.commit(node.peer, epoch, node.end())
+            self._transport.lead(node.peer, epoch)
+        except PeerDown as error:
+            raise Problem("unavailable", str(error)) from error
+        self._wait(lambda: not node.leads, f"{node.peer} has not taken the lead", until)
+
+    def _wait(self, done: Callable[[], bool], why: str, until: float) -> None:
+        while not done():
+            if self._node.clock.now() >= until:
+                raise Problem("unavailable", f"{why}; {self._node.name} goes on leading")
+            self._tasks.pause(LOOK_S)

@@ -1,0 +1,130 @@
+# ruff: noqa: E501  # quoted lines of code cannot be broken
+"""The rules that come with the backup server, each with the edit that removes it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tests.mutations import Mutation
+
+_Mutation = partial(Mutation, backup=True)
+
+BACKUP_MUTATIONS = (
+    _Mutation(
+        "a catalog reads only under a lease from its epoch's other member",
+        "catalog/node.py",
+        "if self.lease_left_s <= 0:",
+        "if False:",
+        "test_the_side_that_is_cut_off_answers_nothing_old",
+    ),
+    _Mutation(
+        "a cache's lease ends no later than its leader's own",
+        "catalog/routes.py",
+        "return min(node.lease_s, left_s)",
+        "return node.lease_s",
+        "test_the_side_that_is_cut_off_answers_nothing_old",
+    ),
+    _Mutation(
+        "a new epoch's first commit waits for the read leases granted before it",
+        "catalog/trio.py",
+        "node.no_commit_before = max(node.no_commit_before, node.granted_until)",
+        "pass",
+        "test_the_side_that_is_cut_off_answers_nothing_old",
+    ),
+    _Mutation(
+        "a catalog that restarts acts as if it had granted a lease at its start",
+        "catalog/node.py",
+        "self.granted_until = self.started_at + longest_s * DRIFT",
+        "self.granted_until = 0.0",
+        "test_a_leader_that_restarts_beside_the_backup_waits_for_its_own_leases",
+    ),
+    _Mutation(
+        "the backup that restarts acts as if it had granted a lease at its start",
+        "catalog/witness.py",
+        "        if self.keeping:\n            self._grant()  #",
+        "        if False:\n            self._grant()  #",
+        "tests/service/test_backup.py::test_",
+    ),
+    _Mutation(
+        "what a dead leader's second has prepared is rolled forward",
+        "catalog/trio.py",
+        "return self._hold(self._prepared())",
+        "return self._hold(None)",
+        "test_a_leader_that_dies_around_its_prepare_leaves_one_sale_or_none",
+    ),
+    _Mutation(
+        "who takes an epoch goes by the latest that any voter knows",
+        "catalog/trio.py",
+        "known = membership.latest([old, *(view.record for view in votes.values())])",
+        "known = membership.latest([old])",
+        "test_a_leader_that_dies_while_the_backup_keeps_is_replaced_by_the_one_that_returns",
+    ),
+    _Mutation(
+        "who lacks what the last epoch committed does not lead",
+        "catalog/trio.py",
+        'raise Problem("unavailable", f"{node.name} lacks what epoch {known.epoch} committed")',
+        "return None",
+        "test_a_catalog_without_what_was_sold_beside_the_backup_does_not_lead_alone",
+    ),
+    _Mutation(
+        "an epoch needs the promise of a second voter",
+        "catalog/trio.py",
+        "if not any(voters.get(name) == view.disk for name, view in votes.items()):",
+        "if False:",
+    ),
+    _Mutation(
+        "who returns drops the prepared entry that the others went on without",
+        "catalog/trio.py",
+        "            node.write(lambda db: store.discard_prepared(db))\n        try:",
+        "            pass\n        try:",
+    ),
+    _Mutation(
+        "a promise binds: one candidate for each number",
+        "catalog/membership.py",
+        "    if asked.epoch <= view.promise.epoch:\n        return",
+        "    if False:\n        return",
+        "tests/service/test_backup.py::test_",
+    ),
+    _Mutation(
+        "an epoch that has begun is promised to nobody",
+        "catalog/membership.py",
+        "    if asked.epoch <= record.epoch:\n        return",
+        "    if False:\n        return",
+        "tests/service/test_backup.py::test_",
+    ),
+    _Mutation(
+        "a leader that is heard by the backup is not deposed",
+        "catalog/membership.py",
+        "    if leads not in (None, asked.candidate):\n        return",
+        "    if False:\n        return",
+        "tests/service/test_backup.py::test_",
+    ),
+    _Mutation(
+        "a disk that has no vote is not voted for",
+        "catalog/membership.py",
+        "    if record.voters.get(asked.candidate) != asked.disk:\n        return",
+        "    if False:\n        return",
+        "tests/service/test_backup.py::test_",
+    ),
+    _Mutation(
+        "a catalog that has lost entries is not voted for",
+        "catalog/membership.py",
+        "    if reported is not None and asked.tail.seq < reported.seq:\n        return",
+        "    if False:\n        return",
+        "test_a_catalog_that_has_lost_entries_is_not_voted_for",
+    ),
+    _Mutation(
+        "the backup keeps an entry only in the epoch whose second it is",
+        "catalog/witness.py",
+        'if not in_epoch(self.view(), epoch):\n                raise self._fenced("the sender\'s epoch is over")',
+        "if False:\n                pass",
+        "tests/service/test_backup.py::test_",
+    ),
+    _Mutation(
+        "the backup lets go only of what both catalogs have",
+        "catalog/witness.py",
+        "if self.epoch == epoch and not self.keeping and self.kept.entries:",
+        "if self.kept.entries:",
+        "tests/service/test_backup.py::test_",
+    ),
+)

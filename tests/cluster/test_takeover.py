@@ -1,0 +1,600 @@
+"""With the backup server: whoever dies, the other two go on, and whoever returns is brought up to
+date. Each fault of PROTOCOL's list at its named point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import pytest
+
+from common.errors import Problem
+from common.peer import Peer, PeerDown, Request, Response
+from tests.cluster.calls import FRONTEND, OTHER, buy, code, left, look, same_everywhere
+from tests.support.cluster import Cluster
+from tests.support.scheduler import SimClock
+
+Build = Callable[..., Cluster]
+ONE, TWO, BACKUP = "catalog-1", "catalog-2", "backup"
+PREPARE, COMMIT, FOLLOW = "/replication/prepare", "/replication/commit", "/replication/follow"
+STEP_S = 0.05
+
+
+@pytest.fixture
+def six(build: Build) -> Cluster:
+    """A shop with a backup server and two frontends, led by the first catalog."""
+    return build(backup=True, frontends=2)
+
+
+def leader_of(cluster: Cluster) -> str:
+    """Return who leads in the highest epoch."""
+    leading = [name for name in (ONE, TWO) if name in cluster.running and cluster.node(name).leads]
+    return max(leading, key=lambda name: cluster.node(name).epoch)
+
+
+def epoch_of(cluster: Cluster) -> int:
+    return int(cluster.node(leader_of(cluster)).epoch)
+
+
+def witness(cluster: Cluster) -> Any:
+    """Return the backup server's state (for looking only)."""
+    return cluster.running[BACKUP].service.flask.extensions["bazar.witness"]
+
+
+def kept(cluster: Cluster) -> int:
+    """Return how many entries the backup server holds."""
+    return int(witness(cluster).kept.entries)
+
+
+def bought(cluster: Cluster, key: str, seconds: float) -> Response:
+    """Buy under one key until it is sold, within some simulated seconds; return the answer."""
+    began = cluster.scheduler.now
+    while (answer := buy(cluster, key)).status != 201:
+        assert code(answer) in ("writes-unavailable", "outcome-unknown", "unavailable"), answer
+        assert cluster.scheduler.now - began < seconds, answer.json()
+        cluster.run_for(STEP_S)
+    assert cluster.scheduler.now - began < seconds
+    return answer
+
+
+def sold_within(cluster: Cluster, key: str, seconds: float) -> int:
+    """Buy under one key until it is sold; return how many copies are left."""
+    bought(cluster, key, seconds)
+    return left(cluster)
+
+
+def restock(cluster: Cluster, key: str) -> Response:
+    """Receive one copy, as an operator."""
+    target, copies = "/books/1/restock", {"quantity": 1}
+    ask = cluster.ask
+    return cluster.do(lambda: ask(FRONTEND, "POST", target, copies, key=key, operator=True))
+
+
+def whole_again(cluster: Cluster, *names: str) -> None:
+    """Start what is dead, heal what is cut, and wait until both catalogs serve side by side."""
+    cluster.heal()
+    cluster.network.watch = lambda sender, request: None
+    cluster.start(*names)
+    cluster.run(cluster.ready, 15)
+    cluster.run_for(1.0)
+    same_everywhere(cluster)
+
+
+def kill_at(cluster: Cluster, victim: str, path: str, to: str, after_s: float = 0.0) -> list[float]:
+    """Kill a node when the next message of a kind is on its way to another one; return when."""
+    happened: list[float] = []
+
+    def watch(sender: str, request: Request) -> None:
+        if not happened and request.to == to and request.target.startswith(path):
+            happened.append(cluster.scheduler.now)
+            scheduler = cluster.scheduler
+            scheduler.at(scheduler.now + after_s, lambda: cluster.kill(victim))
+
+    cluster.network.watch = watch
+    return happened
+
+
+# --- one of three dies ---
+
+
+def test_a_dead_leader_is_replaced_and_nothing_is_lost(six: Cluster) -> None:
+    """Purchases work again within five seconds, without a person."""
+    assert buy(six, "before").status == 201
+    six.kill(ONE)
+    assert sold_within(six, "after", 5.0) == 2
+    assert (leader_of(six), epoch_of(six)) == (TWO, 2)
+    assert buy(six, "before").status == 201  # its key is known: the same order, not another one
+    assert left(six) == 2
+    whole_again(six, ONE)
+    assert leader_of(six) == TWO
+    assert sold_within(six, "last", 1.0) == 1
+
+
+def test_a_dead_replica_is_replaced_by_the_backup(six: Cluster) -> None:
+    """A pause under two and a half seconds; when it is back, what was kept for it is deleted."""
+    six.kill(TWO)
+    assert sold_within(six, "one", 2.5) == 3
+    assert sold_within(six, "two", 0.2) == 2
+    assert kept(six) >= 2
+    whole_again(six, TWO)
+    assert kept(six) == 0
+    assert leader_of(six) == ONE
+
+
+def test_a_dead_backup_changes_nothing(six: Cluster) -> None:
+    """Until it is back the strict rule holds: without a second catalog no writes."""
+    six.kill(BACKUP)
+    assert sold_within(six, "one", 0.2) == 3
+    six.kill(TWO)
+    six.run_for(3.0)
+    assert code(buy(six, "two")) == "writes-unavailable"
+    whole_again(six, BACKUP, TWO)
+    assert sold_within(six, "two", 1.0) == 2
+
+
+@pytest.mark.parametrize("dead", [(ONE, TWO), (ONE, BACKUP), (TWO, BACKUP)])
+@pytest.mark.parametrize("pause_s", [0.1, 5.0])
+def test_with_two_of_three_dead_writes_are_refused_and_reads_end(
+    six: Cluster, dead: tuple[str, str], pause_s: float
+) -> None:
+    """With their leases; when one of them is back the shop goes on, with both it is whole."""
+    assert look(six).status == 200
+    six.kill(dead[0])
+    six.run_for(pause_s)
+    six.kill(dead[1])
+    six.run_for(2.5)
+    assert code(buy(six, "refused")) in ("writes-unavailable", "outcome-unknown")
+    assert look(six).status == 503
+    six.start(dead[1])
+    bought(six, "refused", 8.0)
+    whole_again(six, dead[0])
+    assert left(six) == 3
+
+
+def test_leaders_change_back_and_forth(six: Cluster) -> None:
+    """Epochs rise strictly, every key is one sale."""
+    epochs = [epoch_of(six)]
+    for number in range(4):
+        dead = leader_of(six)
+        six.kill(dead)
+        assert sold_within(six, f"sale-{number}", 5.0) == 3 - number
+        whole_again(six, dead)
+        epochs.append(epoch_of(six))
+    assert epochs == sorted(set(epochs))
+    assert [buy(six, f"sale-{number}").status for number in range(4)] == [201] * 4
+    assert left(six) == 0
+
+
+# --- at the named points ---
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.0005, 0.002, 0.004, 0.01])
+def test_a_leader_that_dies_around_its_prepare_leaves_one_sale_or_none(
+    six: Cluster, after_s: float
+) -> None:
+    """The replica rolls forward what it has prepared, for the leader may have answered it."""
+    happened = kill_at(six, ONE, PREPARE, TWO, after_s)
+    first = buy(six, "k")
+    assert happened
+    six.network.watch = lambda sender, request: None
+    again = bought(six, "k", 5.0)
+    if first.status == 201:
+        assert first.body == again.body
+    assert left(six) == 3
+    whole_again(six, ONE)
+    assert left(six) == 3
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003, 0.01])
+def test_a_leader_that_dies_while_the_backup_keeps_is_replaced_by_the_one_that_returns(
+    six: Cluster, after_s: float
+) -> None:
+    """It was not there for these sales: the backup has them."""
+    six.kill(TWO)
+    assert sold_within(six, "one", 3.0) == 3
+    kill_at(six, ONE, PREPARE, BACKUP, after_s)
+    first = buy(six, "two")
+    six.network.watch = lambda sender, request: None
+    six.start(TWO)
+    assert sold_within(six, "two", 9.0) == 2
+    assert leader_of(six) == TWO
+    whole_again(six, ONE)
+    if first.status == 201:
+        assert bought(six, "two", 1.0).body == first.body
+    assert left(six) == 2
+
+
+@pytest.mark.parametrize("victim", [ONE, TWO, BACKUP])
+@pytest.mark.parametrize("to", [TWO, BACKUP])
+@pytest.mark.parametrize("after_s", [0.0, 0.0015])
+def test_whoever_dies_while_a_replica_is_counted_again(
+    six: Cluster, victim: str, to: str, after_s: float
+) -> None:
+    """In the middle of the change of epoch."""
+    six.kill(TWO)
+    assert sold_within(six, "one", 3.0) == 3
+    happened = kill_at(six, victim, FOLLOW, to, after_s)
+    six.start(TWO)
+    six.run_for(3.0)
+    assert happened
+    six.network.watch = lambda sender, request: None
+    assert sold_within(six, "two", 9.0) == 2
+    whole_again(six, victim)
+    assert left(six) == 2
+
+
+@pytest.mark.parametrize("victim", [TWO, BACKUP])
+@pytest.mark.parametrize("path", [FOLLOW, "/replication/promise", PREPARE])
+def test_whoever_dies_during_a_takeover(six: Cluster, victim: str, path: str) -> None:
+    """The leader dies, and a second node in the middle of its replacement."""
+    happened = kill_at(six, victim, path, BACKUP)
+    six.kill(ONE)
+    first = buy(six, "k")
+    six.run_for(4.0)
+    assert happened or path == PREPARE
+    six.network.watch = lambda sender, request: None
+    six.start(victim)
+    assert sold_within(six, "k", 9.0) == 3, first
+    whole_again(six, ONE)
+    assert left(six) == 3
+
+
+# --- sleepers and cuts ---
+
+
+def test_a_leader_that_sleeps_through_its_replacement_answers_nothing_old(six: Cluster) -> None:
+    """SIGSTOP beyond the lease, takeover, SIGCONT: nothing stale, nothing written, rejoined."""
+    six.stop_for(ONE, 6.0)
+    began = six.scheduler.now
+    assert sold_within(six, "k", 5.0) == 3
+    six.run_for(max(0.0, began + 6.0 - six.scheduler.now))
+    seen = [left(six, frontend=frontend) for frontend in (FRONTEND, OTHER) * 10]
+    assert seen == [3] * 20
+    whole_again(six)
+    assert leader_of(six) == TWO
+    assert left(six) == 3
+
+
+CUTS = {
+    "L|R": ([ONE], [TWO]),
+    "L|W": ([ONE], [BACKUP]),
+    "R|W": ([TWO], [BACKUP]),
+    "L|RW": ([ONE], [TWO, BACKUP]),
+    "R|LW": ([TWO], [ONE, BACKUP]),
+    "LF|RW": ([ONE, FRONTEND], [TWO, BACKUP]),
+    "L|all": ([ONE], [TWO, BACKUP, "order-1", "order-2", FRONTEND, OTHER]),
+    "W|LR": ([BACKUP], [ONE, TWO]),
+}
+
+
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("name", CUTS)
+def test_at_most_one_side_of_a_cut_commits(six: Cluster, name: str, both: bool) -> None:
+    """Each side is asked for all it has; what was sold was sold once, and healed all are equal."""
+    for one in CUTS[name][0]:
+        for other in CUTS[name][1]:
+            six.cut(one, other, both=both)
+    answers = []
+    for number in range(20):
+        frontend = (FRONTEND, OTHER)[number % 2]
+        answers.append(
+            six.do(
+                lambda f=frontend, n=number: six.ask(
+                    f, "POST", "/purchase/1", key=f"{n}", timeout_s=4
+                )
+            )
+        )
+        six.run_for(0.3)
+    whole_again(six)
+    final = [buy(six, f"{number}") for number in range(20)]
+    for before, after in zip(answers, final, strict=True):
+        if before.status in (201, 409):
+            assert before.body == after.body
+    sold = [answer for answer in final if answer.status == 201]
+    assert len(sold) == 4
+    assert left(six) == 0
+
+
+# --- disks ---
+
+
+@pytest.mark.parametrize("name", [ONE, TWO, BACKUP])
+def test_an_empty_disk_is_noticed_and_filled_and_does_not_vote(six: Cluster, name: str) -> None:
+    """It never leads, and the shop goes on meanwhile."""
+    assert buy(six, "before").status == 201
+    six.kill(name)
+    six.outage.lose_disk(name)
+    six.start(name)
+    assert sold_within(six, "after", 6.0) == 2
+    whole_again(six)
+    other = {ONE: TWO, TWO: ONE, BACKUP: ONE}[name]
+    six.kill(other)  # now it is needed
+    assert sold_within(six, "then", 6.0) == 1
+    whole_again(six, other)
+
+
+@pytest.mark.parametrize("name", [ONE, TWO])
+def test_an_older_disk_is_noticed_and_refilled(six: Cluster, name: str) -> None:
+    """Also where its owner led."""
+    six.kill(name)
+    six.outage.keep_disk(name)
+    sold_within(six, "meanwhile", 6.0)
+    whole_again(six, name)
+    assert sold_within(six, "then", 6.0) == 2
+    six.kill(name)
+    six.outage.restore_disk(name)
+    six.start(name)
+    assert sold_within(six, "after", 6.0) == 1
+    whole_again(six)
+    assert [buy(six, key).status for key in ("meanwhile", "then", "after")] == [201] * 3
+
+
+# --- leases ---
+
+
+@pytest.mark.parametrize("lease_s", [2.0, 6.0])
+@pytest.mark.parametrize("side", [[ONE], [ONE, FRONTEND], [ONE, FRONTEND, "order-1"]])
+@pytest.mark.parametrize("pause_s", [0.005, 0.05])
+def test_the_side_that_is_cut_off_answers_nothing_old(
+    build: Build, side: list[str], pause_s: float, lease_s: float
+) -> None:
+    """Its leader's read lease, and the caches' that hang on it, end before the other side sells;
+    also where they are longer than it takes to notice.
+    """
+    six = build(backup=True, frontends=2, lease_s=lease_s)
+    assert left(six) == 4
+    cut_off(six, side)
+    watch = Watch(six, pause_s)
+    jobs = [six.client("buyer", watch.buy), six.client("reader", watch.read)]
+    six.run(lambda: all(job.done for job in jobs), 30)
+    assert not watch.stale
+    whole_again(six)
+    assert left(six) == 3
+
+
+def cut_off(cluster: Cluster, side: list[str]) -> None:
+    """Cut a side off, but for the first frontend, which goes on hearing the old leader."""
+    others = [name for role in cluster.names.values() for name in role if name not in side]
+    for one in side:
+        for other in others:
+            if {one, other} != {ONE, FRONTEND}:
+                cluster.cut(one, other)
+
+
+@dataclass
+class Watch:
+    """One buys at the second frontend until it is sold; one reads at the first all the while, and
+    notes what it is told that was old when it asked.
+    """
+
+    cluster: Cluster
+    pause_s: float
+    sold_at: float = inf
+    stale: list[Response] = field(default_factory=list)
+
+    @property
+    def now(self) -> float:
+        return self.cluster.scheduler.now
+
+    def buy(self) -> None:
+        while self.sold_at == inf:
+            with suppress(PeerDown):
+                ask = self.cluster.ask
+                if ask(OTHER, "POST", "/purchase/1", key="k", timeout_s=3).status == 201:
+                    self.sold_at = self.now
+            self.cluster.scheduler.sleep(0.02)
+
+    def read(self) -> None:
+        while self.now < self.sold_at + 3.0:
+            asked_at = self.now
+            with suppress(PeerDown):
+                seen = self.cluster.ask(FRONTEND, "GET", "/lookup/1", timeout_s=3)
+                if asked_at > self.sold_at and seen.status == 200 and seen.json()["quantity"] == 4:
+                    self.stale.append(seen)
+            self.cluster.scheduler.sleep(self.pause_s)
+
+
+def test_a_leader_that_restarts_beside_the_backup_waits_for_its_own_leases(six: Cluster) -> None:
+    """It has forgotten them, so it waits for the longest."""
+    six.kill(TWO)
+    sold_within(six, "one", 3.0)
+    assert [left(six, frontend=frontend) for frontend in (FRONTEND, OTHER)] == [3, 3]
+    for frontend in (FRONTEND, OTHER):
+        six.cut(ONE, frontend)
+    six.kill(ONE)
+    six.start(ONE)
+    order = six.peer("order-1")
+    sale = {"key": "two", "items": [{"book_id": 1, "quantity": 1}]}
+    seen: list[int] = []
+    sold: list[bool] = []
+
+    def buyer() -> None:
+        while not sold:
+            told = order.call("POST", "/sales", document=[sale], timeout_s=3).json()
+            sold.extend(True for one in told if one.get("status") == 201)
+            six.scheduler.sleep(0.02)
+
+    job = six.client("buyer", buyer)
+    six.run(lambda: job.done, 10)
+    for frontend in (FRONTEND, OTHER):
+        answer = look(six, frontend=frontend)
+        seen += [answer.json()["quantity"]] if answer.status == 200 else []
+    assert 3 not in seen
+    six.heal()
+    whole_again(six, TWO)
+    assert left(six) == 2
+
+
+# --- who may lead ---
+
+
+def test_a_leader_that_dies_at_its_prepare_and_restarts_beside_the_backup(six: Cluster) -> None:
+    """What only the backup has was never answered; asked for again it is done, and once."""
+    for after_s in (0.0, 0.001, 0.002, 0.003):
+        six.kill(TWO)
+        sold_within(six, f"first-{after_s}", 3.0)
+        kill_at(six, ONE, PREPARE, BACKUP, after_s)
+        first = restock(six, f"r-{after_s}")
+        six.network.watch = lambda sender, request: None
+        six.start(ONE)
+        six.run_for(5.0)
+        before = left(six)
+        again = restock(six, f"r-{after_s}")
+        assert again.status == 200
+        if first.status == 200:
+            assert first.body == again.body
+            assert before == left(six)
+        whole_again(six, TWO)
+        assert left(six) == 4
+
+
+def test_a_catalog_that_has_lost_entries_is_not_voted_for(six: Cluster) -> None:
+    """Alone with the backup it would lead without what it has acknowledged."""
+    six.kill(TWO)
+    six.outage.keep_disk(TWO)
+    whole_again(six, TWO)
+    sold_within(six, "one", 1.0)
+    sold_within(six, "two", 1.0)
+    six.run_for(1.0)  # it has told the backup how far it is
+    six.kill(TWO)
+    six.kill(ONE)
+    six.outage.restore_disk(TWO)
+    six.start(TWO)
+    six.run_for(8.0)
+    assert code(buy(six, "three")) == "writes-unavailable"
+    assert look(six).status == 503
+    whole_again(six, ONE)
+    assert left(six) == 2
+    assert sold_within(six, "three", 1.0) == 1
+
+
+def test_a_catalog_without_what_was_sold_beside_the_backup_does_not_lead_alone(
+    six: Cluster,
+) -> None:
+    """Nor do two that do not know: the first is dead, the backup away, the other one incomplete."""
+    six.kill(TWO)
+    sold_within(six, "one", 3.0)
+    six.kill(ONE)
+    six.kill(BACKUP)
+    six.start(TWO)
+    six.run_for(6.0)
+    assert code(buy(six, "two")) == "writes-unavailable"
+    six.start(BACKUP)
+    assert sold_within(six, "two", 8.0) == 2
+    whole_again(six, ONE)
+
+
+def test_a_backup_is_added_to_a_running_shop_and_taken_away_again(build: Build) -> None:
+    """By a restart with other settings; every copy goes along."""
+    cluster = build(frontends=2)
+    sold_within(cluster, "before", 1.0)
+    restart_with(cluster, [BACKUP])
+    sold_within(cluster, "with", 5.0)
+    cluster.run_for(1.0)
+    cluster.kill(leader_of(cluster))
+    sold_within(cluster, "after", 5.0)
+    restart_with(cluster, [])
+    sold_within(cluster, "without", 8.0)
+    same_everywhere(cluster)
+    cluster.kill(ONE if leader_of(cluster) == TWO else TWO)
+    cluster.run_for(3.0)
+    assert code(buy(cluster, "refused")) == "writes-unavailable"
+    assert [buy(cluster, key).status for key in ("before", "with", "after")] == [201] * 3
+
+
+def restart_with(cluster: Cluster, backups: list[str]) -> None:
+    """Restart every node with this backup server, or none, in the settings."""
+    for name in list(cluster.running):
+        cluster.kill(name)
+    cluster.names["backup"] = backups
+    for name in backups:
+        cluster.clocks[name] = SimClock(cluster.scheduler)
+    cluster.start()
+    cluster.run(cluster.ready, 20)
+
+
+# --- planned ---
+
+
+def hand_over(cluster: Cluster) -> str:
+    """Hand over, as an operator; return who leads then."""
+    leader = cluster.peer(leader_of(cluster))
+    call = leader.call
+    answer = cluster.do(lambda: call("POST", "/replication/handover", document={}, timeout_s=5))
+    return str(answer.json()["leader"])
+
+
+def test_the_lead_is_handed_over_without_a_failed_request(six: Cluster) -> None:
+    """To and fro, while others buy, restock and read; nobody waits as long as a lease."""
+    answers: list[tuple[float, int]] = []
+    over: list[bool] = []
+
+    def client(number: int) -> None:
+        while not over:
+            began = six.scheduler.now
+            frontend, key = (FRONTEND, OTHER)[number % 2], f"{number}-{began}"
+            if number < 3:
+                target, copies = f"/books/{1 + number % 2}/restock", {"quantity": 1}
+                answer = six.ask(frontend, "POST", target, copies, key=key, operator=True)
+            elif number < 6:
+                answer = six.ask(frontend, "POST", "/purchase/1", key=key)
+            else:
+                answer = six.ask(frontend, "GET", "/lookup/1")
+            answers.append((six.scheduler.now - began, answer.status))
+            six.scheduler.sleep(0.01)
+
+    jobs = [six.client(f"client-{n}", lambda n=n: client(n)) for n in range(8)]  # type: ignore[misc]
+    for expected in (TWO, ONE, TWO):
+        six.run_for(0.5)
+        assert hand_over(six) == expected
+        six.run(six.ready, 2)
+    six.run_for(0.5)
+    over.append(True)
+    six.run(lambda: all(job.done for job in jobs), 10)
+    assert {status for _, status in answers} <= {200, 201, 409}
+    assert max(seconds for seconds, _ in answers) < 1.5
+    whole_again(six)
+
+
+@pytest.mark.parametrize("path", ["/replication/lead", "/replication/promise", FOLLOW])
+def test_a_replica_that_dies_while_it_is_handed_the_lead_leaves_it_where_it_was(
+    six: Cluster, path: str
+) -> None:
+    """The old leader goes on, with the backup as its second."""
+    sender = ONE if path == "/replication/lead" else TWO
+
+    def watch(by: str, request: Request) -> None:
+        if by == sender and request.target.startswith(path):
+            six.kill(TWO)
+
+    six.network.watch = watch
+    leader = six.peer(ONE)
+
+    def asking() -> None:
+        with suppress(PeerDown, Problem):
+            leader.call("POST", "/replication/handover", document={}, timeout_s=2)
+
+    six.do(asking)
+    six.network.watch = lambda sender, request: None
+    assert sold_within(six, "k", 6.0) == 3
+    assert leader_of(six) == ONE
+    whole_again(six, TWO)
+
+
+def test_only_a_leader_with_a_replica_in_sync_hands_over(six: Cluster) -> None:
+    """Anybody else says why not."""
+    for name, dead, code_ in ((TWO, (), "not-leader"), (ONE, (TWO,), "unavailable")):
+        six.kill(*dead) if dead else None
+        six.run_for(0.3)
+        asked = six.peer(name)
+
+        def asking(asked: Peer = asked, code_: str = code_) -> None:
+            with pytest.raises(Problem) as refused:
+                asked.call("POST", "/replication/handover", document={}, timeout_s=2)
+            assert refused.value.code == code_
+
+        six.do(asking)
