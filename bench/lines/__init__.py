@@ -33,6 +33,7 @@ LINES = (
     Line("growth", "1,000, 12,000 and 75,000 books", sizes.growth, WRK),
     Line("import", "import of 60,000 books", sizes.import_books),
     Line("failover", "reads when a catalog dies", faults.failover),
+    Line("takeover", "sales when the leader dies, with a backup server", faults.takeover),
     Line("memory", "memory, and the time to be ready", sizes.memory, WRK),
     Line("open", "hits and the mix in an open loop", shopping.open_loop, PEER),
     Line("soak", "memory under load", sizes.soak),

@@ -1,4 +1,6 @@
-"""How long a read takes when the server dies that it is sent to."""
+"""How long a read takes when the server dies that it is sent to, and how long it is until a dead
+leader has been replaced.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import time
 
 from bench import demand, openloop
 from bench.run import DRAWS, Run
+from tests.support.real import RealShop
 
 UNCACHED = "frontend-2"
 RATE = 100  # reads a second
@@ -34,3 +37,23 @@ def failover(run: Run) -> None:
                 run.record(
                     "failover", case, "bazar", longest_s=seen.max_ms / 1000, failed=seen.failed
                 )
+
+
+def takeover(run: Run) -> None:
+    """From kill -9 of the leader until a purchase is sold, with a backup server; to and fro."""
+    folder = run.folder / "takeover"
+    folder.mkdir()
+    with RealShop(folder, backup=True) as shop:
+        for number in run.rounds("a dead leader is replaced"):
+            leader = _leader(shop)
+            shop.kill(leader)
+            began = time.monotonic()
+            while not shop.buy(1, key=f"takeover-{number}").ok:
+                pass
+            run.record("takeover", "leader", "bazar", s=time.monotonic() - began)
+            shop.start(leader)
+            shop.wait_ready()
+
+
+def _leader(shop: RealShop) -> str:
+    return next(name for name in shop.catalogs if shop.status(name)["state"] == "leading")

@@ -452,6 +452,29 @@ def test_a_leader_that_dies_at_its_prepare_and_restarts_beside_the_backup(six: C
         assert left(six) == 4
 
 
+def test_a_replica_whose_prepared_entry_was_dropped_is_counted_again(six: Cluster) -> None:
+    """Both catalogs die with an entry prepared at one only; the other one leads without it."""
+    network = six.network
+    network.hold_reply = lambda sender, request: 9.0 * request.target.startswith(PREPARE)
+    kill_at(six, ONE, PREPARE, TWO, 0.02)
+    six.client("client", lambda: six.ask(FRONTEND, "POST", "/purchase/1", key="k", timeout_s=1))
+    six.run(lambda: ONE not in six.running, 1)
+    six.run_for(0.01)
+    assert six.node(TWO).view().prepared is not None
+    for name in (TWO, "order-1", "order-2"):  # the sale is not tried again
+        six.kill(name)
+    network.watch, network.hold_reply = lambda sender, request: None, lambda sender, request: 0.0
+    six.start(ONE)
+    six.run(lambda: six.node(ONE).leads, 5)
+    six.run_for(0.5)
+    assert left(six) == 4
+    six.start(TWO)
+    six.run(six.ready, 10)
+    six.start("order-1", "order-2")
+    assert sold_within(six, "k", 2.0) == 3
+    same_everywhere(six)
+
+
 def test_a_catalog_that_has_lost_entries_is_not_voted_for(six: Cluster) -> None:
     """Alone with the backup it would lead without what it has acknowledged."""
     six.kill(TWO)

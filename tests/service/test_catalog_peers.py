@@ -15,6 +15,7 @@ import apsw
 import pytest
 
 from catalog import store
+from catalog.membership import Candidacy
 from catalog.model import SCHEMA_VERSION, Entry, decode_entries
 from catalog.node import Node, open_catalog
 from catalog.replication import ALONE, FOLLOWING, LEADING, RECOVERING, REFUSING
@@ -321,30 +322,35 @@ def test_a_database_of_another_schema_version_is_not_thrown_away(
 # --- messages between them ---
 
 
+def asked(epoch: int, candidate: str = ONE) -> dict[str, Any]:
+    """Return what a candidate says of itself."""
+    return Candidacy(epoch, candidate, "a-disk", ORIGIN).document()
+
+
 def test_a_promise_is_kept_and_repeated(shop: Catalogs) -> None:
     """The answer is the replica as it is then; a lower one is fenced."""
-    promised = say(shop, "promise", {"epoch": 5, "candidate": ONE})
+    promised = say(shop, "promise", asked(5))
     assert promised.json["promise"] == {"epoch": 5, "candidate": ONE}
     assert promised.json["end"] == list(shop.node(TWO).end())
-    assert say(shop, "promise", {"epoch": 5, "candidate": ONE}).body == promised.body
+    assert say(shop, "promise", asked(5)).body == promised.body
     for epoch, candidate in ((4, ONE), (1, ONE), (6, TWO)):
-        fenced = say(shop, "promise", {"epoch": epoch, "candidate": candidate})
+        fenced = say(shop, "promise", asked(epoch, candidate))
         assert (fenced.code, fenced.json["promised"]) == ("fenced", 5)
 
 
 def test_a_promise_survives_a_restart(shop: Catalogs) -> None:
     """Or an old leader could write after it."""
-    say(shop, "promise", {"epoch": 5, "candidate": ONE})
+    say(shop, "promise", asked(5))
     shop.kill(ONE)
     restart(shop, TWO)
     assert shop.node(TWO).record.promise.epoch == 5
-    assert say(shop, "promise", {"epoch": 4, "candidate": ONE}).code == "fenced"
+    assert say(shop, "promise", asked(4)).code == "fenced"
 
 
 def test_a_replica_that_has_just_started_does_not_promise(shop: Catalogs) -> None:
     """It may have been rolled back: it must have met its peer first."""
     restart(shop, TWO)
-    assert say(shop, "promise", {"epoch": 5, "candidate": ONE}).code == "fenced"
+    assert say(shop, "promise", asked(5)).code == "fenced"
 
 
 def test_a_promise_fences_the_old_epoch(shop: Catalogs) -> None:
@@ -352,7 +358,7 @@ def test_a_promise_fences_the_old_epoch(shop: Catalogs) -> None:
     end = shop.node(TWO).end()
     entry = Entry.build(1, end, ("book:1",), ("k",), b"")
     assert prepare(shop, entry, end).status == 200
-    say(shop, "promise", {"epoch": 5, "candidate": ONE})
+    say(shop, "promise", asked(5))
     after = Entry.build(1, entry.position, (), ("k2",), b"")
     assert prepare(shop, after, entry.position).code == "fenced"
     say(shop, "commit", {"epoch": 1, "position": list(entry.position)})

@@ -101,8 +101,7 @@ class RealShop:
         """Start nodes; each appends to a log of its own."""
         for name in names:
             config = self._configs.get(name, self.config)
-            module = "catalog.backup" if name in self.backup else self.role(name)
-            arguments = ["-m", module, "--node", name, "--config", str(config)]
+            arguments = ["-m", self.module(name), "--node", name, "--config", str(config)]
             self.processes[name] = Process(arguments, self.folder / f"{name}.log")
 
     def start_with(self, name: str, **urls: str) -> None:
@@ -120,6 +119,10 @@ class RealShop:
     def role(self, name: str) -> str:
         """Return a node's service."""
         return name.rpartition("-")[0]
+
+    def module(self, name: str) -> str:
+        """Return what a node runs."""
+        return "catalog.backup" if name in self.backup else self.role(name)
 
     def data(self, name: str) -> Path:
         """Return a node's data folder."""

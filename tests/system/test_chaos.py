@@ -67,9 +67,12 @@ def left() -> dict[str, list[str]]:
     return {kind: names for kind, names in found.items() if names}
 
 
-def test_a_shop_in_chaos_keeps_its_promises(tmp_path: Path) -> None:
-    """Ten seconds of it (BAZAR_CHAOS_S for more), checked and reported."""
-    run = begin("--seconds", str(SECONDS), "--seed", "7", "--report", str(tmp_path))
+@pytest.mark.parametrize("options", [[], ["--backup"]])
+def test_a_shop_in_chaos_keeps_its_promises(tmp_path: Path, options: list[str]) -> None:
+    """Ten seconds of it (BAZAR_CHAOS_S for more), without and with a backup server, checked and
+    reported.
+    """
+    run = begin("--seconds", str(SECONDS), "--seed", "7", "--report", str(tmp_path), *options)
     output, _ = run.communicate(timeout=TAKES_S)
     assert run.returncode == 0, output
     report = json.loads((tmp_path / "chaos.json").read_text("utf-8"))

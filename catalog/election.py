@@ -1,0 +1,246 @@
+"""How a catalog takes an epoch, with the promise of a second voter.
+
+Law: it has the promises of two voters and all that the last epoch can have committed; the epoch is
+durable at both its members before anything commits in it; and before its first commit every right
+to read that this node has granted has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import apsw
+
+from catalog import membership, store
+from catalog.membership import Candidacy
+from catalog.model import Entry
+from catalog.node import Node, guard
+from catalog.recovery import Recovery
+from catalog.replication import ALONE, LEADING, Promise, Record, View
+from catalog.transport import LEASE_TIMEOUT_S, SUSPICION_S, Transport
+from common.errors import Problem
+from common.peer import PeerDown
+
+log = logging.getLogger("bazar")
+
+
+class Election(Recovery):
+    """What leads to an epoch, and what its leader hears of its second."""
+
+    def __init__(
+        self, node: Node, transport: Transport, *, backup: str, first: str, folder: Path
+    ) -> None:
+        super().__init__(node, transport, first=first, folder=folder)
+        self._backup = backup
+        self._heard_at = node.clock.now()  # the other member or, without a place, the peer
+        self._readmit_until = 0.0  # a leader that stands still for its peer waits no longer
+
+    def _late(self) -> bool:
+        return self._node.clock.now() - self._heard_at >= SUSPICION_S
+
+    def _beat(self, second: str) -> bool:
+        """Tell the second what is committed; return whether it granted a lease."""
+        node, record, sent_at = self._node, self._node.record.record, self._node.clock.now()
+        assert record is not None
+        try:
+            view = self._transport.commit(second, node.epoch, node.end(), LEASE_TIMEOUT_S)
+        except PeerDown:
+            return False
+        if self._deposed_by(view):
+            return False
+        granted = view.record == record and membership.grants(view, record.epoch)
+        if granted:
+            node.hold(sent_at)
+        node.peer_following = granted
+        return granted
+
+    def _deposed_by(self, view: View) -> bool:
+        """Stop leading when another catalog has taken the next epoch."""
+        node, record = self._node, view.record
+        later = record is not None and record.epoch > node.epoch and record.leader != node.name
+        if later:
+            node.peer_following = False
+            node.become(ALONE, f"{view.node} knows of epoch {record.epoch}" if record else "")
+        return later
+
+    def _state_of(self, name: str) -> View | None:
+        try:
+            return self._transport.state(name, LEASE_TIMEOUT_S)
+        except PeerDown:
+            return None
+
+    # --- taking an epoch ---
+
+    def _take(self, *, only_peer: bool = False) -> None:
+        try:
+            self._take_next(only_peer)
+        finally:
+            self._node.become(self._node.status, self._node.why)  # wake the writer
+
+    def _take_next(self, only_peer: bool) -> None:
+        """Promise, gather a vote, be complete, choose a second, make the epoch durable at both."""
+        node, was_leading = self._node, self._node.leads
+        mine, old = node.view(), node.record.record
+        assert old is not None
+        views = self._views()
+        if was_leading and any(self._deposed_by(view) for view in views.values()):
+            return
+        if not views:
+            raise Problem("unavailable", "nobody answers")  # a promise would bind this node alone
+        asked = self._promise_itself(_next_epoch([mine, *views.values()]))
+        votes = self._gather(asked, views)
+        known = membership.latest([old, *(view.record for view in votes.values())])
+        assert known is not None
+        voters = dict(known.voters or known.members)
+        if not any(voters.get(name) == view.disk for name, view in votes.items()):
+            raise Problem("unavailable", f"nobody votes for {node.name} in epoch {asked.epoch}")
+        if was_leading and known != old:
+            node.become(ALONE, f"epoch {known.epoch} has begun elsewhere")
+            return
+        adopted = None if was_leading else self._complete(known, votes)
+        second = self._choose(votes, voters, adopted, only_peer)
+        self._enter(asked.epoch, known, voters, votes, second, adopted, was_leading)
+
+    def _promise_itself(self, epoch: int) -> Candidacy:
+        """Promise an epoch; return the request for the others' promises, with what is held then: a
+        leader may have committed one more entry until then, and have told the backup.
+        """
+        node = self._node
+        with node.lock, guard(node):
+            node.record.agree(Promise(epoch, node.name))
+            return Candidacy(epoch, node.name, node.record.disk, node.view().tail)
+
+    def _views(self) -> dict[str, View]:
+        """Return what the others say of themselves, those who answer."""
+        found = {name: self._state_of(name) for name in (self._backup, self._node.peer)}
+        return {name: view for name, view in found.items() if view is not None}
+
+    def _gather(self, asked: Candidacy, names: Iterable[str]) -> dict[str, View]:
+        """Return who promised, and what each held at that moment."""
+        votes = {}
+        for name in names:
+            try:
+                votes[name] = self._transport.promise(name, asked)
+            except (PeerDown, Problem) as error:
+                log.info("no vote from %s: %s", name, error)
+        return votes
+
+    def _complete(self, known: Record, votes: Mapping[str, View]) -> Entry | None:
+        """Get all that the last epoch can have committed; return the entry that may not be: it is
+        rolled forward.
+        """
+        node = self._node
+        holders = [name for name, view in votes.items() if known.counts(name, view.disk)]
+        if known.counts(node.name, node.record.disk):
+            if node.peer in holders:
+                return self._adopt(votes[node.peer])
+            # What the backup holds beyond this log was never committed: its leader was this node.
+            return self._hold(self._prepared())
+        if self._backup not in holders:
+            raise Problem("unavailable", f"{node.name} lacks what epoch {known.epoch} committed")
+        entries = self._transport.entries(self._backup, node.end().seq)
+        for entry in entries[:-1]:
+            self._apply(entry)
+        return self._hold(entries[-1] if entries else None)
+
+    def _prepared(self) -> Entry | None:
+        with self._node.db.read() as db:
+            return store.prepared(db)
+
+    def _apply(self, entry: Entry) -> None:
+        node = self._node
+        if not entry.follows(node.end()):
+            raise Problem("diverged", f"entry {entry.position.seq} does not follow the log here")
+        with node.lock:
+            node.write(lambda db: _apply_kept(db, entry))
+
+    def _hold(self, entry: Entry | None) -> Entry | None:
+        """Hold an entry as prepared: its keys are dirty here until it is committed anew."""
+        node = self._node
+        if entry is not None and not entry.follows(node.end()):
+            raise Problem("diverged", f"entry {entry.position.seq} does not follow the log here")
+        with node.lock:
+            node.write(lambda db: _hold_prepared(db, entry))
+        return entry
+
+    def _choose(
+        self, votes: Mapping[str, View], voters: Mapping[str, str], adopted: Entry | None,
+        only_peer: bool,
+    ) -> str:  # fmt: skip
+        """Return the peer if it is a full copy, else the backup."""
+        node = self._node
+        peer, held = votes.get(node.peer), adopted.position if adopted else None
+        fits = peer is not None and peer.end == node.end() and peer.prepared in (None, held)
+        if fits and self._same_digest():
+            return node.peer
+        if (
+            not only_peer
+            and self._backup in votes
+            and voters.get(self._backup) == votes[self._backup].disk
+        ):
+            return self._backup
+        raise Problem("unavailable", f"{node.peer} is not at this node's position; once more")
+
+    def _enter(
+        self, epoch: int, known: Record, voters: dict[str, str], votes: Mapping[str, View],
+        second: str, adopted: Entry | None, was_leading: bool,
+    ) -> None:  # fmt: skip
+        node = self._node
+        second_is_new = voters.get(second) != votes[second].disk
+        members = {node.name: node.record.disk, second: votes[second].disk}
+        voters |= members
+        if self._backup not in voters or second == node.peer:
+            voters |= self._backup_disk(voters)
+        longest_s = max(known.lease_s_max, node.lease_s)
+        record = Record(epoch, node.name, members, longest_s, voters)
+        end, tail = node.end(), adopted.position if adopted else node.end()
+        cluster = node.record.cluster
+        third = self._backup if second == node.peer else node.peer
+        if third == self._backup:
+            self._tell_third(third, cluster, record, needed=second_is_new)
+        self._transport.follow(second, cluster, record, end, tail)
+        with node.lock, guard(node):
+            node.record.enter(cluster, record)
+            node.peer_following = True
+            if not was_leading:
+                node.adopted = adopted
+            # Until then the one that was the other member may read, and caches on its word; and,
+            # after a restart of this process, whoever it has granted a lease before that.
+            node.no_commit_before = max(node.no_commit_before, node.granted_until)
+        node.become(LEADING, f"epoch {epoch} with {second}")
+        self._heard_at = node.clock.now()
+        self._beat(second)
+
+    def _backup_disk(self, voters: Mapping[str, str]) -> dict[str, str]:
+        """Return the backup's present disk if it can be asked: a new one gets a vote."""
+        view = self._state_of(self._backup)
+        if view is None:
+            return {}
+        return {self._backup: view.disk}
+
+    def _tell_third(self, name: str, cluster: str, record: Record, *, needed: bool) -> None:
+        end = self._node.end()
+        try:
+            self._transport.follow(name, cluster, record, end, end)
+        except (PeerDown, Problem) as error:
+            if needed:  # two of the voters before this epoch have to know of it
+                raise
+            log.info("%s does not know of epoch %d yet: %s", name, record.epoch, error)
+
+
+def _next_epoch(views: Iterable[View]) -> int:
+    """Return a number above all that were promised or have begun, as far as is known."""
+    return 1 + max(max(v.promise.epoch, v.record.epoch if v.record else 0) for v in views)
+
+
+def _apply_kept(db: apsw.Connection, entry: Entry) -> None:
+    store.discard_prepared(db)
+    store.apply(db, entry)
+
+
+def _hold_prepared(db: apsw.Connection, entry: Entry | None) -> None:
+    store.discard_prepared(db)
+    if entry is not None:
+        store.prepare(db, entry)
