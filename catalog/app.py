@@ -112,6 +112,7 @@ def create_app(
 
 def _recovery(node: Node, transport: Transport, settings: Settings, first: str) -> Recovery:
     for backup in settings.backup:
+        node.has_backup = True
         return Trio(node, transport, backup=backup, first=first, folder=settings.data_dir)
     return Recovery(node, transport, first=first, folder=settings.data_dir)
 

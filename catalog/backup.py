@@ -21,7 +21,7 @@ from catalog.membership import Candidacy
 from catalog.model import decode_entries
 from catalog.node import Halted
 from catalog.peer_routes import BYTES, ENTRIES_BYTES_MAX
-from catalog.replication import KEEPING, Record
+from catalog.replication import KEEPING, Record, View
 from catalog.routes import count_of
 from catalog.witness import Witness
 from common.auth import Signer
@@ -174,9 +174,15 @@ def _status(witness: Witness) -> dict[str, Any]:
     return {
         "node": witness.name, "role": "backup", "epoch": witness.epoch,
         "position": list(view.end[:2]), "lag": None, "lease": witness.lease_left_s or None,
-        "state": witness.doing if view.status == KEEPING else view.status, "why": witness.doing,
+        "state": _state(witness, view), "why": witness.doing,
         "leader": view.record.leader if view.record else None, "disk": view.disk,
     }  # fmt: skip
+
+
+def _state(witness: Witness, view: View) -> str:
+    if view.record is None and not witness.halted:
+        return "no vote"
+    return witness.doing if view.status == KEEPING else view.status
 
 
 def _gauges(registry: CollectorRegistry, witness: Witness) -> None:

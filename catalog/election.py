@@ -8,7 +8,7 @@ to read that this node has granted has ended.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import apsw
@@ -18,10 +18,11 @@ from catalog.membership import Candidacy
 from catalog.model import Entry
 from catalog.node import Node, guard
 from catalog.recovery import Recovery
-from catalog.replication import ALONE, LEADING, Promise, Record, View
+from catalog.replication import ALONE, LEADING, RECOVERING, Promise, Record, View
 from catalog.transport import LEASE_TIMEOUT_S, SUSPICION_S, Transport
 from common.errors import Problem
 from common.peer import PeerDown
+from common.position import Position
 
 log = logging.getLogger("bazar")
 
@@ -35,6 +36,7 @@ class Election(Recovery):
         super().__init__(node, transport, first=first, folder=folder)
         self._backup = backup
         self._heard_at = node.clock.now()  # the other member or, without a place, the peer
+        self._lost_entries = False
         self._readmit_until = 0.0  # a leader that stands still for its peer waits no longer
 
     def _late(self) -> bool:
@@ -91,7 +93,11 @@ class Election(Recovery):
             raise Problem("unavailable", "nobody answers")  # a promise would bind this node alone
         asked = self._promise_itself(_next_epoch([mine, *views.values()]))
         votes = self._gather(asked, views)
-        known = membership.latest([old, *(view.record for view in votes.values())])
+        if not was_leading and self._lost_entries:
+            self._give_up_this_disk()
+            return
+        heard = [view.record for view in (*views.values(), *votes.values())]
+        known = membership.latest([old, *heard])
         assert known is not None
         voters = dict(known.voters or known.members)
         if not any(voters.get(name) == view.disk for name, view in votes.items()):
@@ -100,7 +106,11 @@ class Election(Recovery):
             node.become(ALONE, f"epoch {known.epoch} has begun elsewhere")
             return
         adopted = None if was_leading else self._complete(known, votes)
-        second = self._choose(votes, voters, adopted, only_peer)
+        # What a leader's own second has prepared is on its way now, or adopted: it goes on.
+        held = None if adopted is None else adopted.position
+        peer = votes.get(node.peer)
+        counts = was_leading and peer is not None and known.counts(peer.node, peer.disk)
+        second = self._choose(votes, voters, only_peer, lambda it: counts or it in (None, held))
         self._enter(asked.epoch, known, voters, votes, second, adopted, was_leading)
 
     def _promise_itself(self, epoch: int) -> Candidacy:
@@ -118,14 +128,28 @@ class Election(Recovery):
         return {name: view for name, view in found.items() if view is not None}
 
     def _gather(self, asked: Candidacy, names: Iterable[str]) -> dict[str, View]:
-        """Return who promised, and what each held at that moment."""
+        """Return who promised, and what each held at that moment; note whether somebody knows that
+        this disk has held more.
+        """
         votes = {}
+        self._lost_entries = False
         for name in names:
             try:
                 votes[name] = self._transport.promise(name, asked)
-            except (PeerDown, Problem) as error:
+            except PeerDown as error:
                 log.info("no vote from %s: %s", name, error)
+            except Problem as problem:
+                log.info("no vote from %s: %s", name, problem)
+                self._lost_entries |= bool(problem.members.get("lost"))
         return votes
+
+    def _give_up_this_disk(self) -> None:
+        """Become a new disk: this one was rolled back, so neither its vote nor its log counts."""
+        node = self._node
+        log.error("this disk was rolled back: it will be refilled")
+        with node.lock, guard(node):
+            node.record.become_new_disk(node.record.cluster)
+        node.become(RECOVERING, "this disk was rolled back")
 
     def _complete(self, known: Record, votes: Mapping[str, View]) -> Entry | None:
         """Get all that the last epoch can have committed; return the entry that may not be: it is
@@ -166,13 +190,13 @@ class Election(Recovery):
         return entry
 
     def _choose(
-        self, votes: Mapping[str, View], voters: Mapping[str, str], adopted: Entry | None,
-        only_peer: bool,
+        self, votes: Mapping[str, View], voters: Mapping[str, str], only_peer: bool,
+        goes_on: Callable[[Position | None], bool],
     ) -> str:  # fmt: skip
         """Return the peer if it is a full copy, else the backup."""
         node = self._node
-        peer, held = votes.get(node.peer), adopted.position if adopted else None
-        fits = peer is not None and peer.end == node.end() and peer.prepared in (None, held)
+        peer = votes.get(node.peer)
+        fits = peer is not None and peer.end == node.end() and goes_on(peer.prepared)
         if fits and self._same_digest():
             return node.peer
         if (

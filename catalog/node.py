@@ -85,6 +85,7 @@ class Node:
         longest_s = self.record.record.lease_s_max if self.record.record else lease_s
         self.granted_until = self.started_at + longest_s * DRIFT  # as if granted at the start
         self._as_if_granted_until = self.granted_until
+        self.has_backup = False  # in the settings: without one the pair decides by itself
         self.yielding_to = ""  # to whom this leader is handing over
         self.asked_to_lead = 0  # the epoch whose leader hands over to this node
 

@@ -1,14 +1,15 @@
 """The operations waiting for the writer, and who waits for them.
 
 Law: an operation withdrawn while it is queued was never done; once it is taken into a batch its
-outcome can only be known or unknown, never refused.
+outcome can only be known or unknown, never refused. What was refused to an attempt stays refused to
+it: its message may arrive once more, when everybody has been told that nothing will come of it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from catalog.model import Operation, Outcome
@@ -16,6 +17,7 @@ from common.errors import Problem
 from common.tasks import Event
 
 BATCH_OPERATIONS_MAX = 64
+REFUSED_MAX = 4096  # attempts remembered; a message is under way for seconds, not for longer
 BATCH_WEIGHT_MAX = 512  # rows: an import brings hundreds at once
 
 
@@ -26,6 +28,7 @@ class Ticket:
     operation: Operation
     fingerprint: str
     done: Event
+    attempts: set[str] = field(default_factory=set)  # those that wait for it
     taken: bool = False
     waiters: int = 0
     result: Outcome | Problem | None = None
@@ -45,21 +48,26 @@ class Queue:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _waiting: deque[Ticket] = field(default_factory=deque)
     _by_key: dict[str, Ticket] = field(default_factory=dict)
+    _refused: dict[tuple[str, str], None] = field(default_factory=dict)  # (key, attempt)
 
     def join(
-        self, operation: Operation, refusal: Callable[[], Problem | None]
+        self, operation: Operation, refusal: Callable[[], Problem | None], attempt: str = ""
     ) -> tuple[Ticket, bool]:
         """Wait behind the others, or with whoever sent this key before; return the ticket and
         whether it is ours.
 
-        `refusal()` is asked only for a new key. Raises its problem, or `idempotency-mismatch`.
+        `refusal()` is asked only for a new key. Raises its problem, or `idempotency-mismatch`, or
+        what `attempt`, which is another one each time a message is written, was told before.
         """
         fingerprint = operation.fingerprint
         with self._lock:
+            if attempt and (operation.key, attempt) in self._refused:
+                raise Problem("writes-unavailable", "this was refused before; nothing was done")
             ticket = self._by_key.get(operation.key)
             first = ticket is None
             if ticket is None:
                 if problem := refusal():
+                    self._remember(operation.key, {attempt})
                     raise problem
                 ticket = Ticket(operation, fingerprint, self.event())
                 self._by_key[operation.key] = ticket
@@ -67,7 +75,19 @@ class Queue:
             elif ticket.fingerprint != fingerprint:
                 raise mismatch(operation.key)
             ticket.waiters += 1
+            ticket.attempts.add(attempt)
             return ticket, first
+
+    def remember(self, key: str, attempt: str) -> None:
+        """Remember that an attempt was refused without having been queued."""
+        with self._lock:
+            self._remember(key, {attempt})
+
+    def _remember(self, key: str, attempts: Iterable[str]) -> None:
+        for attempt in filter(None, attempts):
+            self._refused[key, attempt] = None
+        while len(self._refused) > REFUSED_MAX:
+            del self._refused[next(iter(self._refused))]
 
     def leave(self, ticket: Ticket, first: bool) -> Outcome:
         """Stop waiting: return the outcome, or raise what can honestly be said without one."""
@@ -77,6 +97,7 @@ class Queue:
             if result is None and not ticket.taken and not ticket.waiters:
                 self._waiting.remove(ticket)
                 del self._by_key[ticket.operation.key]
+                self._remember(ticket.operation.key, ticket.attempts)
                 result = Problem(
                     "writes-unavailable", "its turn did not come in time; nothing was done"
                 )
@@ -103,6 +124,8 @@ class Queue:
         with self._lock:
             ticket.result = result
             self._by_key.pop(ticket.operation.key, None)
+            if isinstance(result, Problem) and result.code == "writes-unavailable":
+                self._remember(ticket.operation.key, ticket.attempts)
         ticket.done.set()
 
     def refuse_waiting(self, why: Callable[[], Problem]) -> None:
@@ -114,6 +137,7 @@ class Queue:
             for ticket in refused:  # in the same step: one who leaves now must find his result
                 ticket.result = problem
                 self._by_key.pop(ticket.operation.key, None)
+                self._remember(ticket.operation.key, ticket.attempts)
         for ticket in refused:
             ticket.done.set()
 

@@ -28,7 +28,7 @@ def promise(node: Node, asked: Candidacy) -> View:
 
 
 def _refuse_promise(node: Node, view: View, asked: Candidacy) -> str | None:
-    if view.record is None or not view.record.voters:
+    if view.record is None or not view.record.voters or not node.has_backup:
         return replication.refuse_promise(view, asked.epoch, asked.candidate)
     if not view.checked:
         return "this node has met nobody since it started"

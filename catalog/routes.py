@@ -164,11 +164,13 @@ def add_writes(app: Flask, writer: Writer) -> None:
     @direct_of(app).post(app, "/operations")
     def operate(asked: Asked) -> str:
         document, until = strict_json(asked.body), asked.until - ANSWER_MARGIN_S
+        attempt = bundle.attempt_in(asked.query)
         if isinstance(document, list):
-            told = writer.submit(list(map(_operation, bundle.writes_in(document))), until)
+            writes = list(map(_operation, bundle.writes_in(document)))
+            told = writer.submit(writes, until, attempt)
             return bundle.list_text(map(_said, told))
         operation = _operation(document)
-        (outcome,) = writer.submit([operation], until)
+        (outcome,) = writer.submit([operation], until, attempt)
         if isinstance(outcome, Problem):
             raise outcome
         return _said(outcome)

@@ -106,7 +106,8 @@ class Witness:
             before = self.kept.reported(asked.candidate, asked.disk)
             leads = self._leased_to if self.lease_left_s > 0 else None
             if why := refuse_vote(self.view(), asked, reported=before, leads=leads):
-                raise self._fenced(why)
+                lost = before is not None and asked.tail.seq < before.seq
+                raise Problem("fenced", why, promised=self.record.promise.epoch, lost=lost)
             self.record.agree(Promise(asked.epoch, asked.candidate))
             return self.view()
 

@@ -47,28 +47,31 @@ class Writer:
 
     # --- for those who ask ---
 
-    def submit(self, operations: Sequence[Operation], until: float) -> list[Outcome | Problem]:
+    def submit(
+        self, operations: Sequence[Operation], until: float, attempt: str = ""
+    ) -> list[Outcome | Problem]:
         """Have operations done, in one batch if there is room, and wait for each outcome, or for
-        the problem that says what is known.
+        the problem that says what is known. `attempt` names the message that they came in.
         """
-        joined = [self._join(operation) for operation in operations]
+        joined = [self._join(operation, attempt) for operation in operations]
         self._wake.set()
         pairs = zip(operations, joined, strict=True)
         return [self._result(operation, joins, until) for operation, joins in pairs]
 
-    def _join(self, operation: Operation) -> Joined:
+    def _join(self, operation: Operation, attempt: str) -> Joined:
         """Take an operation into the queue unless it is decided; one in an adopted entry is not
         new.
         """
         try:
             if not self._node.leads:
+                self._queue.remember(operation.key, attempt)
                 why = f"{self._node.name} is {self._node.status}"
                 raise Problem("not-leader", why, leader=self._node.leader)
             if found := self._decided(operation):
                 return found
             if self._is_adopted(operation):
                 return None
-            return self._queue.join(operation, self._refusal)
+            return self._queue.join(operation, self._refusal, attempt)
         except Problem as problem:
             return problem
 

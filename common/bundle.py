@@ -6,7 +6,8 @@ the message befalls every write in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from common.compact import compact
 from common.errors import Problem, rebuilt
 from common.peer import NoAnswer, Peer
 
+ATTEMPT = "attempt"  # in the query: the name of one message, another one each time
+_NAME = re.compile("[0-9a-f]{1,32}")
 WRITES_MAX = 64  # as many as the leader takes into one batch
 
 
@@ -33,9 +36,14 @@ class Reply(NamedTuple):
     cluster: str
 
 
-def send(peer: Peer, path: str, writes: Sequence[Any], timeout_s: float) -> Reply:
-    """Send writes in one message; raises what befell the message, as `Peer.call` does."""
-    response = peer.call("POST", path, timeout_s=timeout_s, document=list(writes))
+def send(
+    peer: Peer, path: str, writes: Sequence[Any], timeout_s: float, attempt: str = ""
+) -> Reply:
+    """Send writes in one message; raises what befell the message, as `Peer.call` does. What is
+    refused to an `attempt` stays refused to it, should its message arrive twice.
+    """
+    target = f"{path}?{ATTEMPT}={attempt}" if attempt else path
+    response = peer.call("POST", target, timeout_s=timeout_s, document=list(writes))
     try:
         told = [_told(document) for document in response.json()]
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -52,6 +60,12 @@ def _told(document: dict[str, Any]) -> Recorded | Problem:
     if problem is None:
         raise ValueError("neither an outcome nor a problem")
     return problem
+
+
+def attempt_in(query: Mapping[str, str]) -> str:
+    """Return the name of a message that was received; "": it has none."""
+    name = query.get(ATTEMPT, "")
+    return name if _NAME.fullmatch(name) else ""
 
 
 def writes_in(document: Any) -> list[Any]:

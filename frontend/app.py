@@ -75,8 +75,8 @@ def create_app(
     orders = _group(settings.orders, peers, clock)
     catalogs = _group(settings.catalogs, peers, clock)
     reads = Reads(node, catalogs, cache, clock=clock, tasks=tasks, lock=threading.Lock())
-    purchases = Purchases(orders, clock=clock, tasks=tasks, lock=threading.Lock())
-    operations = Operations(catalog_peers, lease, clock)
+    purchases = Purchases(orders, clock=clock, tasks=tasks, random=random, lock=threading.Lock())
+    operations = Operations(catalog_peers, lease, clock, random)
     counter = Counter(purchases, metrics, clock=clock, random=random)
     Api(reads, purchases, orders, clock=clock, random=random).register(app)
     OperatorCalls(

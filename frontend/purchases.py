@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from random import Random
 
 from common import bundle
 from common.clock import Clock
@@ -55,9 +56,11 @@ class Purchases:
     """Sells baskets; `lock` is taken for a few steps at a time."""
 
     def __init__(
-        self, orders: Group, *, clock: Clock, tasks: Tasks, lock: AbstractContextManager[object]
-    ) -> None:
+        self, orders: Group, *, clock: Clock, tasks: Tasks, random: Random,
+        lock: AbstractContextManager[object],
+    ) -> None:  # fmt: skip
         self._orders = orders
+        self._random = random
         self._clock = clock
         self._tasks = tasks
         self._lock = lock
@@ -140,7 +143,8 @@ class Purchases:
         sales = [purchase.sale for purchase in load]
         told: Sequence[bundle.Recorded | Failure]
         try:
-            told = bundle.send(self._orders.peers[name], "/sales", sales, timeout_s).told
+            attempt = f"{self._random.getrandbits(64):016x}"
+            told = bundle.send(self._orders.peers[name], "/sales", sales, timeout_s, attempt).told
         except (Problem, PeerDown) as error:
             told = [error] * len(load)
         useless = all(map(_is_useless, told))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
+from common.bundle import ATTEMPT
 from common.clock import Clock
 from common.errors import Problem
 from common.peer import NoAnswer, Peer, PeerDown, Response
@@ -23,8 +25,11 @@ FINAL = ("writes-unavailable", "rate-limited")  # from a leader: other nodes wou
 class Operations:
     """Hands an operator's writes to the catalog that leads, found by its hints."""
 
-    def __init__(self, catalogs: Mapping[str, Peer], lease: Lease, clock: Clock) -> None:
+    def __init__(
+        self, catalogs: Mapping[str, Peer], lease: Lease, clock: Clock, random: Random
+    ) -> None:
         self._catalogs = catalogs
+        self._random = random
         self._lease = lease
         self._clock = clock
 
@@ -54,7 +59,10 @@ class Operations:
         self, name: str, document: Mapping[str, Any], timeout_s: float
     ) -> tuple[int, dict[str, Any]]:
         peer = self._catalogs[name]
-        found = peer.call("POST", "/operations", document=document, timeout_s=timeout_s)
+        query = {ATTEMPT: f"{self._random.getrandbits(64):016x}"}
+        found = peer.call(
+            "POST", "/operations", document=document, timeout_s=timeout_s, query=query
+        )
         outcome = _member(name, found, "status", int), _member(name, found, "answer", dict)
         self._lease.believe(name)
         return outcome

@@ -38,7 +38,8 @@ def add_routes(
     @direct_of(app).post(app, "/sales")
     def sell(asked: Asked) -> str:
         baskets = [_sale(document) for document in bundle.writes_in(strict_json(asked.body))]
-        return bundle.list_text(_told(outcome) for outcome in sales.buy(baskets, asked.until))
+        attempt = bundle.attempt_in(asked.query)
+        return bundle.list_text(map(_told, sales.buy(baskets, asked.until, attempt)))
 
     @app.get("/orders/<order_id>")
     def order(order_id: str) -> Response:

@@ -122,22 +122,25 @@ class Sales:
         """Return the catalog that is asked first."""
         return self._leader
 
-    def buy(self, sales: Sequence[Sale], until: float) -> list[Outcome | Problem]:
+    def buy(
+        self, sales: Sequence[Sale], until: float, attempt: str = ""
+    ) -> list[Outcome | Problem]:
         """Sell each basket once per key; return the recorded outcomes, sold or refused, or
         `writes-unavailable`, `outcome-unknown`, `in-progress`, `idempotency-mismatch`,
         `invalid-request`.
         """
-        self._sell(sales, until - MARGIN_S)
+        self._sell(sales, until - MARGIN_S, attempt)
         outcomes = [sale.outcome or sale.verdict() for sale in sales]
         for outcome in outcomes:
             self._metrics.sales.labels(_told(outcome)).inc()
         self._keep([outcome for outcome in outcomes if isinstance(outcome, Outcome)])
         return outcomes
 
-    def _sell(self, sales: Sequence[Sale], until: float) -> None:
+    def _sell(self, sales: Sequence[Sale], until: float, attempt: str) -> None:
         plan = Plan(self._leader, self._catalogs)
         while (left_s := until - self._clock.now()) > 0 and (name := plan.next()) is not None:
-            problems = self._ask(name, sales, left_s if plan.is_over else left_s / 2)
+            timeout_s = left_s if plan.is_over else left_s / 2
+            problems = self._ask(name, sales, timeout_s, attempt)
             sales = [sale for sale in sales if sale.outcome is None]
             if not sales:
                 return
@@ -147,11 +150,13 @@ class Sales:
             if any(problem.code == "writes-unavailable" for problem in problems):
                 plan.only(lambda other: self._leads(other, until))
 
-    def _ask(self, name: str, sales: Sequence[Sale], timeout_s: float) -> list[Problem]:
+    def _ask(
+        self, name: str, sales: Sequence[Sale], timeout_s: float, attempt: str
+    ) -> list[Problem]:
         """Let each sale learn what a catalog says of it; return the problems among that."""
         operations = [sale.operation for sale in sales]
         try:
-            reply = bundle.send(self._catalogs[name], "/operations", operations, timeout_s)
+            reply = bundle.send(self._catalogs[name], "/operations", operations, timeout_s, attempt)
         except NotSent:
             for sale in sales:
                 sale.nothing(f"{name} cannot be reached")

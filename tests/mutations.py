@@ -390,4 +390,11 @@ MUTATIONS = (
         'target, b"")',
         "tests/service/test_quick.py::test_a_call_signed_for_something_else_is_not_answered",
     ),
+    Mutation(
+        "what was refused to an attempt stays refused to it",
+        "catalog/queue.py",
+        "if attempt and (operation.key, attempt) in self._refused:",
+        "if False:",
+        "test_a_message_that_arrives_again_after_its_refusal_does_nothing",
+    ),
 )

@@ -559,3 +559,33 @@ def test_calls_to_a_dead_frontend_fail_as_a_refused_connection(build: Build) -> 
     with pytest.raises(AssertionError, match="refused the connection") as failure:
         look(cluster)
     assert isinstance(failure.value.__cause__, PeerDown)
+
+
+@pytest.mark.parametrize("path", ["/operations", "/sales"])
+@pytest.mark.parametrize("write", ["purchase", "restock"])
+def test_a_message_that_arrives_again_after_its_refusal_does_nothing(
+    build: Build, path: str, write: str
+) -> None:
+    """Nothing was to come of it; the same key in a message of its own is another matter."""
+    cluster = build()
+    sent: list[tuple[str, Request]] = []
+    cluster.network.watch = lambda sender, request: (
+        sent.append((sender, request)) if request.target.startswith(path) else None
+    )
+
+    def ask() -> Response:
+        if write == "purchase":
+            return buy(cluster, "k")
+        target, copies = "/books/1/restock", {"quantity": 1}
+        ask = cluster.ask
+        return cluster.do(lambda: ask(FRONTEND, "POST", target, copies, key="k", operator=True))
+
+    cluster.kill("catalog-2")
+    cluster.run_for(0.3)
+    assert code(ask()) == "writes-unavailable"
+    back(cluster, "catalog-2")
+    for sender, request in sent:
+        cluster.do(lambda s=sender, r=request: cluster.network.send(s, r))
+    assert left(cluster) == 4
+    assert ask().status in (200, 201)
+    assert left(cluster) == (3 if write == "purchase" else 5)

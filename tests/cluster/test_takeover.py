@@ -317,6 +317,22 @@ def test_an_empty_disk_is_noticed_and_filled_and_does_not_vote(six: Cluster, nam
     whole_again(six, other)
 
 
+def test_a_backup_is_admitted_while_an_entry_waits_for_a_lease(six: Cluster) -> None:
+    """What the second has prepared goes on in the next epoch."""
+    assert left(six) == 4
+    six.cut(ONE, FRONTEND)
+    six.kill(BACKUP)
+    six.outage.lose_disk(BACKUP)
+    job = six.client("client", lambda: six.ask(OTHER, "POST", "/purchase/1", key="k", timeout_s=4))
+    six.run_for(0.1)
+    assert six.node(TWO).view().prepared is not None
+    six.start(BACKUP)
+    six.run(lambda: job.done, 5)
+    six.heal()
+    six.run(six.ready, 5)
+    assert sold_within(six, "k", 1.0) == 3
+
+
 @pytest.mark.parametrize("name", [ONE, TWO])
 def test_an_older_disk_is_noticed_and_refilled(six: Cluster, name: str) -> None:
     """Also where its owner led."""
@@ -450,6 +466,28 @@ def test_a_leader_that_dies_at_its_prepare_and_restarts_beside_the_backup(six: C
             assert before == left(six)
         whole_again(six, TWO)
         assert left(six) == 4
+
+
+def test_a_leader_with_an_older_disk_gives_it_up_though_the_other_catalog_would_vote(
+    six: Cluster,
+) -> None:
+    """That one was away; the backup knows better, and has what was sold meanwhile."""
+    six.kill(ONE)
+    six.outage.keep_disk(ONE)
+    whole_again(six, ONE)
+    if leader_of(six) != ONE:
+        hand_over(six)
+        six.run(six.ready, 5)
+    six.kill(TWO)
+    orders = [bought(six, key, 3.0).body for key in ("one", "two")]
+    six.run_for(0.5)
+    six.kill(ONE)
+    six.outage.restore_disk(ONE)
+    six.start(ONE, TWO)
+    six.run(six.ready, 15)
+    assert [bought(six, key, 1.0).body for key in ("one", "two")] == orders
+    assert left(six) == 2
+    same_everywhere(six)
 
 
 def test_a_replica_whose_prepared_entry_was_dropped_is_counted_again(six: Cluster) -> None:
@@ -621,3 +659,21 @@ def test_only_a_leader_with_a_replica_in_sync_hands_over(six: Cluster) -> None:
             assert refused.value.code == code_
 
         six.do(asking)
+
+
+def test_a_catalog_whose_two_fellow_voters_lost_their_disks_leads_again_without_a_backup(
+    six: Cluster,
+) -> None:
+    """Nobody may vote for it; a person takes the backup out of the settings, and all is there."""
+    sold_within(six, "before", 1.0)
+    for name in (BACKUP, ONE):
+        six.kill(name)
+        six.outage.lose_disk(name)
+    six.start(BACKUP, ONE)
+    six.run_for(8.0)
+    assert code(buy(six, "refused")) == "writes-unavailable"
+    restart_with(six, [])
+    sold_within(six, "without", 5.0)
+    restart_with(six, [BACKUP])
+    six.kill(leader_of(six))
+    assert sold_within(six, "with", 5.0) == 1

@@ -825,7 +825,7 @@ def test_one_entry_is_one_entry(new: Server) -> None:
 def test_a_new_disk_has_a_status(new: Server) -> None:
     """Although there is nothing to tell."""
     found = status(new)
-    assert (found["epoch"], found["leader"], found["state"]) == (0, None, "watching")
+    assert (found["epoch"], found["leader"], found["state"]) == (0, None, "no vote")
 
 
 def test_the_metrics_count_what_is_kept(keeping: Server) -> None:

@@ -36,7 +36,9 @@ class Shop:
         self.told: dict[str, Sold | Problem] = {}
         balancer = Balancer(ORDERS, lock=threading.Lock())
         group = Group({name: self._peer(name) for name in ORDERS}, balancer, self.clock)
-        self.purchases = Purchases(group, clock=self.clock, tasks=self.tasks, lock=threading.Lock())
+        self.purchases = Purchases(
+            group, clock=self.clock, tasks=self.tasks, random=Random(1), lock=threading.Lock()
+        )
         self.scheduler.spawn("ticker", "frontend-1", self._tick)
 
     def _tick(self) -> None:

@@ -38,7 +38,7 @@ def world() -> World:
 
 def operations(world: World) -> list[tuple[str, Any]]:
     """Return (node, operation) of each call."""
-    calls = [request for request in world.http.sent if request.target == "/operations"]
+    calls = [request for request in world.http.sent if request.target.startswith("/operations")]
     return [(call.to, json.loads(call.body)) for call in calls]
 
 

@@ -36,7 +36,7 @@ def buy(world: World, key: str | None = "my-key") -> TestResponse:
 
 
 def sales(world: World) -> list[Request]:
-    return [request for request in world.http.sent if request.target == "/sales"]
+    return [request for request in world.http.sent if request.target.startswith("/sales")]
 
 
 def keys(world: World) -> list[str]:

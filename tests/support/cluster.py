@@ -245,14 +245,26 @@ class Cluster:
 
     def ready(self) -> bool:
         """Tell whether one catalog leads with the other following, and the shop is open; and the
-        backup runs, if there is one.
+        backup, if there is one, has its vote.
         """
-        if not all(name in self.running for name in self.names["backup"]):
+        if not all(map(self._votes, self.names["backup"])):
             return False
-        states = [self.node(name) for name in self.names["catalog"] if name in self.running]
-        return len(states) == 2 and any(
-            node.leads and node.peer_following and node.end().seq > 0 for node in states
-        ) and any(node.status == "following" for node in states)  # fmt: skip
+        nodes = [self.node(name) for name in self._catalogs()]
+        leading = [n for n in nodes if n.leads and n.peer_following and n.end().seq > 0]
+        return len(nodes) == 2 and any(
+            node.status == "following" and node.record.record == leader.record.record
+            for leader in leading for node in nodes
+        )  # fmt: skip
+
+    def _votes(self, name: str) -> bool:
+        if name not in self.running:
+            return False
+        record = self.running[name].service.flask.extensions["bazar.witness"].record.record
+        leading = [node for node in map(self.node, self._catalogs()) if node.leads]
+        return any(record is not None and node.record.record == record for node in leading)
+
+    def _catalogs(self) -> list[str]:
+        return [name for name in self.names["catalog"] if name in self.running]
 
     def node(self, name: str) -> Any:
         """Return the catalog node object of a running catalog (for looking only)."""

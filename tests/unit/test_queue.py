@@ -9,7 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from catalog.model import Operation, Outcome
-from catalog.queue import BATCH_OPERATIONS_MAX, BATCH_WEIGHT_MAX, Queue, Ticket
+from catalog.queue import (
+    BATCH_OPERATIONS_MAX,
+    BATCH_WEIGHT_MAX,
+    REFUSED_MAX,
+    Queue,
+    Ticket,
+)
 from common.errors import Problem
 from tests.support.catalog_fakes import outcome_of
 
@@ -240,3 +246,38 @@ def test_the_outcome_wins_over_the_deadline(queue: Queue) -> None:
     queue.settle(ticket, DONE)
     outcome = queue.leave(ticket, first)
     assert isinstance(outcome, Outcome)
+
+
+@pytest.mark.parametrize("how", ["refused at once", "while it waits", "withdrawn", "not built"])
+def test_what_was_refused_to_an_attempt_stays_refused_to_it(queue: Queue, how: str) -> None:
+    """Another attempt with the same key is heard; one without a name cannot be told apart."""
+    if how == "refused at once":
+        assert code_of(lambda: queue.join(operation(), lambda: FULL, "a")) == FULL.code
+    else:
+        ticket, first = queue.join(operation(), lambda: None, "a")
+        if how == "while it waits":
+            queue.refuse_waiting(lambda: FULL)
+        elif how == "withdrawn":
+            assert code_of(lambda: queue.leave(ticket, first)) == "writes-unavailable"
+        else:
+            queue.take()
+            queue.settle(ticket, FULL)
+    assert code_of(lambda: queue.join(operation(), lambda: None, "a")) == "writes-unavailable"
+    assert queue.join(operation("other"), lambda: None, "a")[1]
+    assert queue.join(operation(), lambda: None, "b")[1]
+
+
+def test_only_so_many_refusals_are_remembered(queue: Queue) -> None:
+    """The oldest are forgotten: their messages have long arrived."""
+    for number in range(REFUSED_MAX + 1):
+        queue.remember("k", f"{number}")
+    assert queue.join(operation(), lambda: None, "0")[1]
+    assert code_of(lambda: queue.join(operation(), lambda: None, "1")) == "writes-unavailable"
+
+
+def test_an_attempt_whose_outcome_is_unknown_is_not_refused(queue: Queue) -> None:
+    """It may have happened: its key tells."""
+    ticket, _ = queue.join(operation(), lambda: None, "a")
+    queue.take()
+    queue.settle(ticket, Problem("outcome-unknown", "ask again"))
+    assert queue.join(operation(), lambda: None, "a")[1]
