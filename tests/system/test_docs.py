@@ -22,7 +22,8 @@ from common.errors import PUBLIC
 from common.peer import RequestsHttp
 from common.service import service_of
 from common.tasks import Threads
-from tests.mutations import MUTATIONS
+from tests.backup_mutations import BACKUP_MUTATIONS
+from tests.mutations import MUTATIONS, Mutation
 from tests.support.processes import ROOT, write_cluster
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -129,7 +130,7 @@ def test_every_route_is_in_the_readme_or_in_wire_md(routes: set[tuple[str, str]]
 def test_every_rule_that_is_taken_out_is_in_the_table_of_proofs() -> None:
     """docs/proof.md, with the test that holds it."""
     proof = (ROOT / "docs" / "proof.md").read_text("utf-8")
-    for mutation in MUTATIONS:
+    for mutation in (*MUTATIONS, *BACKUP_MUTATIONS):
         test = mutation.held_by.rpartition("::")[2]
         held_by = f"`{test}`" if test else "random schedules"
         assert f"| {mutation.rule} | {held_by} |" in proof
@@ -181,3 +182,9 @@ def test_every_promise_has_a_test() -> None:
     for row in rows:
         held_by = row.strip("| ").rpartition(" | ")[2]
         assert re.search(r"test_\w+|tests/", held_by), row
+
+
+@pytest.mark.parametrize("mutation", [*MUTATIONS, *BACKUP_MUTATIONS], ids=lambda it: it.rule)
+def test_each_rule_stands_where_its_mutation_looks_for_it(mutation: Mutation) -> None:
+    """Once: `make mutate`, which takes minutes, would only say so."""
+    assert (ROOT / mutation.file).read_text("utf-8").count(mutation.old) == 1
