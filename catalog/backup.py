@@ -7,8 +7,7 @@ It takes the messages that a replica takes, in the same shapes (docs/wire.md).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -20,7 +19,7 @@ from catalog.kept import open_files
 from catalog.membership import Candidacy
 from catalog.model import decode_entries
 from catalog.node import Halted
-from catalog.peer_routes import BYTES, ENTRIES_BYTES_MAX
+from catalog.peer_routes import BYTES, ENTRIES_BYTES_MAX, well_formed
 from catalog.replication import KEEPING, Record, View
 from catalog.routes import count_of
 from catalog.witness import Witness
@@ -29,7 +28,6 @@ from common.clock import Clock
 from common.compact import compact
 from common.config import Settings
 from common.direct import Asked
-from common.errors import Problem
 from common.peer import Http
 from common.position import Position
 from common.serve import main
@@ -105,13 +103,13 @@ def add_votes(app: Flask, witness: Witness) -> None:
 
     @app.post("/replication/promise")
     def promise() -> Response:
-        with _well_formed():
+        with well_formed():
             asked = Candidacy.parse(json_body())
         return json_answer(witness.promise(asked).document())
 
     @app.post("/replication/follow")
     def follow() -> Response:
-        with _well_formed():
+        with well_formed():
             body = json_body()
             cluster, record = str(body["cluster"]), _record(body["record"])
             end, tail = Position(*body["end"]), Position(*body["tail"])
@@ -131,7 +129,7 @@ def add_log(app: Flask, witness: Witness) -> None:
     @direct_of(app).post(app, "/replication/prepare")
     def prepare(asked: Asked) -> str:
         given = asked.query
-        with _well_formed():
+        with well_formed():
             (entry,) = decode_entries(asked.body)
             prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
             epoch = int(given["epoch"])
@@ -140,7 +138,7 @@ def add_log(app: Flask, witness: Witness) -> None:
 
     @direct_of(app).post(app, "/replication/commit")
     def commit(asked: Asked) -> str:
-        with _well_formed():
+        with well_formed():
             body = json_object(asked.body)
             epoch, position = int(body["epoch"]), Position(*body["position"])
         return compact(witness.commit(asked.sender, epoch, position).document())
@@ -152,7 +150,7 @@ def add_log(app: Flask, witness: Witness) -> None:
 
     @app.post("/replication/release")
     def release() -> Response:
-        with _well_formed():
+        with well_formed():
             epoch = int(json_body()["epoch"])
         witness.release(epoch)
         return json_answer({})
@@ -192,15 +190,6 @@ def _gauges(registry: CollectorRegistry, witness: Witness) -> None:
     gauge("epoch", "last epoch heard of", lambda: witness.epoch)
     gauge("entries", "entries kept for a catalog that is away", lambda: witness.kept.entries)
     gauge("bytes", "bytes of these entries", lambda: witness.kept.size_bytes)
-
-
-@contextmanager
-def _well_formed() -> Iterator[None]:
-    """Turn what is missing or of another shape into `invalid-request`: nothing was done yet."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise Problem("invalid-request", f"not a message of ours: {error!r}") from error
 
 
 if __name__ == "__main__":

@@ -158,16 +158,32 @@ class Election(Recovery):
         node = self._node
         holders = [name for name, view in votes.items() if known.counts(name, view.disk)]
         if known.counts(node.name, node.record.disk):
-            if node.peer in holders:
+            if node.peer in holders and known.leader == node.name:
                 return self._adopt(votes[node.peer])
-            # What the backup holds beyond this log was never committed: its leader was this node.
+            # A second has acknowledged what it has prepared: its leader may have committed it, also
+            # one that votes. What the backup holds beyond a leader's log was never committed.
             return self._hold(self._prepared())
         if self._backup not in holders:
             raise Problem("unavailable", f"{node.name} lacks what epoch {known.epoch} committed")
-        entries = self._transport.entries(self._backup, node.end().seq)
+        entries = self._missing(votes[self._backup])
         for entry in entries[:-1]:
             self._apply(entry)
         return self._hold(entries[-1] if entries else None)
+
+    def _missing(self, backup: View) -> list[Entry]:
+        """Return what this log lacks: what the backup has kept, after what is prepared here if that
+        is where the backup began.
+        """
+        prepared = self._prepared()
+        try:
+            return self._transport.entries(self._backup, self._node.end().seq)
+        except Problem as problem:
+            if problem.code != "too-far-behind" or prepared is None:
+                raise
+        kept = self._transport.entries(self._backup, prepared.position.seq)
+        if not (kept[0].follows(prepared.position) if kept else backup.end == prepared.position):
+            raise Problem("too-far-behind", "what is prepared here is not where the backup began")
+        return [prepared, *kept]
 
     def _prepared(self) -> Entry | None:
         with self._node.db.read() as db:

@@ -52,7 +52,9 @@ class Handover:
 
     def _hand_over(self, epoch: int, until: float) -> None:
         node = self._node
-        self._wait(lambda: not node.writing, "an entry is still on its way", until)
+        self._wait(
+            lambda: not (node.writing or node.adopted), "an entry is still on its way", until
+        )
         self._wait(
             lambda: not node.sessions.alive(node.clock.now()), "a cache still has its lease", until
         )

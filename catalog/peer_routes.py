@@ -36,13 +36,13 @@ def add_replication(app: Flask, node: Node) -> None:
 
     @app.post("/replication/promise")
     def promise() -> Response:
-        with _well_formed():
+        with well_formed():
             asked = Candidacy.parse(json_body())
         return json_answer(replica.promise(node, asked).document())
 
     @app.post("/replication/follow")
     def follow() -> Response:
-        with _well_formed():
+        with well_formed():
             body = json_body()
             cluster, record = str(body["cluster"]), Record(**body["record"])
             end, tail = Position(*body["end"]), Position(*body["tail"])
@@ -51,13 +51,13 @@ def add_replication(app: Flask, node: Node) -> None:
 
     @app.post("/replication/lease")
     def lease() -> Response:
-        with _well_formed():
+        with well_formed():
             epoch = int(json_body()["epoch"])
         return json_answer({"granted": replica.grant(node, epoch, g.sender)})
 
     @app.post("/replication/lead")
     def lead() -> Response:
-        with _well_formed():
+        with well_formed():
             epoch = int(json_body()["epoch"])
         replica.lead(node, epoch, g.sender)
         return json_answer({})
@@ -65,7 +65,7 @@ def add_replication(app: Flask, node: Node) -> None:
     @direct_of(app).post(app, "/replication/prepare")
     def prepare(asked: Asked) -> str:
         given = asked.query
-        with _well_formed():
+        with well_formed():
             (entry,) = decode_entries(asked.body)
             prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
             epoch, committed = int(given["epoch"]), int(given["committed"])
@@ -74,7 +74,7 @@ def add_replication(app: Flask, node: Node) -> None:
 
     @direct_of(app).post(app, "/replication/commit")
     def commit(asked: Asked) -> str:
-        with _well_formed():
+        with well_formed():
             body = json_object(asked.body)
             epoch, position = int(body["epoch"]), Position(*body["position"])
         return compact(replica.commit(node, epoch, position).document())
@@ -123,7 +123,7 @@ def add_handover(app: Flask, handover: Handover) -> None:
 
 
 @contextmanager
-def _well_formed() -> Iterator[None]:
+def well_formed() -> Iterator[None]:
     """Turn what is missing or of another shape into `invalid-request`: nothing was done yet."""
     try:
         yield

@@ -150,21 +150,22 @@ class Writer:
             why = f"{node.name} does not lead now"
             self._queue.refuse_waiting(lambda: Problem("not-leader", why, leader=node.leader))
             return False
-        if node.yielding_to:
-            return False  # what waits goes to the next leader, or is done here if there is none
         if node.adopted:
             return self._finish_adopted(node.adopted)
-        tickets = self._queue.take()
-        if tickets:
+        with node.lock:  # who hands over finds that nothing is written, or that something is
+            if node.yielding_to or not len(self._queue):
+                return False  # what waits goes to the next leader, or is done if there is none
             node.writing = True
-            try:
+        tickets = self._queue.take()
+        try:
+            if tickets:
                 self._write(tickets)
-            finally:
-                roll_back(self._node)
-                node.writing = False
-                for ticket in tickets:
-                    if ticket.result is None:
-                        self._queue.settle(ticket, unknown(ticket.operation.key))
+        finally:
+            roll_back(self._node)
+            node.writing = False
+            for ticket in tickets:
+                if ticket.result is None:
+                    self._queue.settle(ticket, unknown(ticket.operation.key))
         return bool(tickets)
 
     def _finish_adopted(self, entry: Entry) -> bool:

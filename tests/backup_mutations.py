@@ -53,6 +53,20 @@ BACKUP_MUTATIONS = (
         "test_a_leader_that_dies_around_its_prepare_leaves_one_sale_or_none",
     ),
     _Mutation(
+        "a second keeps what it has prepared, though its leader votes for it",
+        "catalog/election.py",
+        "if node.peer in holders and known.leader == node.name:",
+        "if node.peer in holders:",
+        "test_a_second_keeps_what_it_has_prepared_though_its_leader_votes_for_it",
+    ),
+    _Mutation(
+        "what is prepared counts where the backup began after it",
+        "catalog/election.py",
+        'if problem.code != "too-far-behind" or prepared is None:',
+        "if True:",
+        "test_what_is_prepared_is_enough_where_the_backup_began_after_it",
+    ),
+    _Mutation(
         "who takes an epoch goes by the latest that any voter knows",
         "catalog/election.py",
         "known = membership.latest([old, *heard])",

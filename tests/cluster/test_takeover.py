@@ -677,3 +677,82 @@ def test_a_catalog_whose_two_fellow_voters_lost_their_disks_leads_again_without_
     restart_with(six, [BACKUP])
     six.kill(leader_of(six))
     assert sold_within(six, "with", 5.0) == 1
+
+
+# --- what is prepared ---
+
+
+def prepared_only(cluster: Cluster) -> None:
+    """Sell one copy under "k" so that the leader has committed it and its second has only prepared
+    it: nothing tells the second.
+    """
+    network = cluster.network
+    network.hold = lambda sender, request: 9.0 * request.target.startswith(COMMIT)
+    assert buy(cluster, "k").status == 201
+    cluster.run_for(0.01)
+    prepared = cluster.node(TWO).view().prepared
+    assert prepared is not None
+    assert prepared == cluster.node(ONE).end()
+
+
+def test_a_second_keeps_what_it_has_prepared_though_its_leader_votes_for_it(six: Cluster) -> None:
+    """The leader may have answered it."""
+    prepared_only(six)
+    six.kill(ONE)
+    six.run(lambda: six.node(TWO).status == "alone", 5)
+    six.network.hold = lambda sender, request: (
+        9.0 * (sender == ONE and "/promise" in request.target)
+    )
+    since_down: list[str] = []
+
+    def watch(sender: str, request: Request) -> None:
+        if sender != TWO or ONE in six.running:
+            return
+        if request.to == ONE:
+            since_down.clear()
+        elif request.target == "/replication/state":
+            since_down.append(request.target)
+            if len(since_down) == 2:  # found down, and asked for its vote next
+                six.start(ONE)
+                six.node(ONE).checked = True
+
+    six.network.watch = watch
+    six.run(lambda: six.node(TWO).leads, 5)
+    six.network.watch = lambda sender, request: None
+    six.network.hold = lambda sender, request: 0.0
+    six.run(six.ready, 15)
+    assert bought(six, "k", 1.0).status == 201
+    assert left(six) == 3
+    same_everywhere(six)
+
+
+def test_what_is_prepared_is_enough_where_the_backup_began_after_it(six: Cluster) -> None:
+    """The second died before it heard of the commit, the leader went on with the backup and died:
+    two of three are there, and so is everything.
+    """
+    prepared_only(six)
+    order = buy(six, "k").body
+    six.kill(TWO)
+    six.network.hold = lambda sender, request: 0.0
+    six.run(lambda: six.node(ONE).second == BACKUP, 5)
+    sold_within(six, "one", 3.0)
+    six.kill(ONE)
+    six.start(TWO)
+    assert bought(six, "k", 9.0).body == order
+    assert bought(six, "two", 5.0).status == 201
+    assert left(six) == 1
+    whole_again(six, ONE)
+
+
+def test_what_is_prepared_is_enough_where_nothing_came_after_it(six: Cluster) -> None:
+    """As before, with nothing sold beside the backup."""
+    prepared_only(six)
+    order = buy(six, "k").body
+    six.kill(TWO)
+    six.network.hold = lambda sender, request: 0.0
+    six.run(lambda: six.node(ONE).second == BACKUP, 5)
+    six.kill(ONE)
+    six.start(TWO)
+    assert bought(six, "k", 9.0).body == order
+    whole_again(six, ONE)
+    assert left(six) == 3
