@@ -1,5 +1,5 @@
 # `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
-# Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import),
+# Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import), NODE=name (promote),
 # WITH_BACKUP=1 (run, status, simulate, chaos), SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder
 # (chaos).
 # What is given to make reaches the services as environment: no option may have the name of a config key.
@@ -12,7 +12,7 @@ BENCHING := .venv/.benching
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run stop status handover import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
+.PHONY: help install run stop status handover promote import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,12 @@ import: $(RUNTIME) ## load a catalogue through the leader: make import FILE=book
 	@test -n "$(FILE)" || { echo 'which file? make import FILE=books.csv' >&2; exit 2; }
 	@$(BIN)/python -m catalog.importer "$(FILE)"
 
-handover: $(RUNTIME) ## have the leader hand over to the other catalog (with a backup server)
+handover: $(RUNTIME) ## have the leader hand over to the other catalog
 	@$(BIN)/python -m catalog.operate handover
+
+promote: $(RUNTIME) ## go on with one catalog when the other is lost for good: make promote NODE=catalog-2
+	@test -n "$(NODE)" || { echo 'which one is left? make promote NODE=catalog-2' >&2; exit 2; }
+	@$(BIN)/python -m catalog.operate promote --node "$(NODE)"
 
 test: $(TESTING) ## run all tests
 	$(BIN)/python -m pytest tests

@@ -12,7 +12,9 @@ from catalog import bookfile
 from catalog.handover import Handover
 from catalog.model import Operation
 from catalog.node import Node
-from catalog.peer_routes import add_copying, add_handover, add_replication
+from catalog.pair import Pair
+from catalog.peer_routes import add_copying, add_operating, add_replication
+from catalog.promotion import Promotion
 from catalog.quick import Quick
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
@@ -100,7 +102,7 @@ def create_app(
     add_sessions(app, node, settings.frontends)
     add_replication(app, node)
     add_copying(app, node, snapshots)
-    add_handover(app, Handover(node, transport, tasks))
+    add_operating(app, Handover(node, transport, tasks), Promotion(node, transport, tasks))
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
@@ -114,7 +116,7 @@ def _recovery(node: Node, transport: Transport, settings: Settings, first: str) 
     for backup in settings.backup:
         node.has_backup = True
         return Trio(node, transport, backup=backup, first=first, folder=settings.data_dir)
-    return Recovery(node, transport, first=first, folder=settings.data_dir)
+    return Pair(node, transport, first=first, folder=settings.data_dir)
 
 
 def _open_node(settings: Settings, peer: str, clock: Clock, random: Random) -> Node:

@@ -17,7 +17,7 @@ from catalog import membership, store
 from catalog.membership import Candidacy
 from catalog.model import Entry
 from catalog.node import Node, guard
-from catalog.recovery import Recovery
+from catalog.pair import Pair
 from catalog.replication import ALONE, LEADING, RECOVERING, Promise, Record, View
 from catalog.transport import LEASE_TIMEOUT_S, SUSPICION_S, Transport
 from common.errors import Problem
@@ -27,7 +27,7 @@ from common.position import Position
 log = logging.getLogger("bazar")
 
 
-class Election(Recovery):
+class Election(Pair):
     """What leads to an epoch, and what its leader hears of its second."""
 
     def __init__(
@@ -38,6 +38,12 @@ class Election(Recovery):
         self._heard_at = node.clock.now()  # the other member or, without a place, the peer
         self._lost_entries = False
         self._readmit_until = 0.0  # a leader that stands still for its peer waits no longer
+
+    def _on_silence(self, why: str) -> None:
+        log.info("recovery waits: %s", why)
+
+    def _on_problem(self, problem: Problem) -> None:
+        pass  # the next step asks anew
 
     def _late(self) -> bool:
         return self._node.clock.now() - self._heard_at >= SUSPICION_S
@@ -196,15 +202,6 @@ class Election(Recovery):
         with node.lock:
             node.write(lambda db: _apply_kept(db, entry))
 
-    def _hold(self, entry: Entry | None) -> Entry | None:
-        """Hold an entry as prepared: its keys are dirty here until it is committed anew."""
-        node = self._node
-        if entry is not None and not entry.follows(node.end()):
-            raise Problem("diverged", f"entry {entry.position.seq} does not follow the log here")
-        with node.lock:
-            node.write(lambda db: _hold_prepared(db, entry))
-        return entry
-
     def _choose(
         self, votes: Mapping[str, View], voters: Mapping[str, str], only_peer: bool,
         goes_on: Callable[[Position | None], bool],
@@ -278,9 +275,3 @@ def _next_epoch(views: Iterable[View]) -> int:
 def _apply_kept(db: apsw.Connection, entry: Entry) -> None:
     store.discard_prepared(db)
     store.apply(db, entry)
-
-
-def _hold_prepared(db: apsw.Connection, entry: Entry | None) -> None:
-    store.discard_prepared(db)
-    if entry is not None:
-        store.prepare(db, entry)

@@ -36,9 +36,6 @@ class Handover:
                 raise Problem("not-leader", f"{node.name} is {node.status}", leader=node.leader)
             if node.yielding_to:
                 raise Problem("in-progress", f"{node.name} is handing over already")
-            record = node.record.record
-            if record is None or not record.voters:
-                raise Problem("unavailable", "without a backup server nobody else can lead")
             if node.second != node.peer or not node.peer_following:
                 raise Problem("unavailable", f"{node.peer} is not ready: {node.readiness().why}")
             epoch = node.epoch

@@ -14,6 +14,7 @@ from catalog.handover import Handover
 from catalog.membership import Candidacy
 from catalog.model import decode_entries
 from catalog.node import Node
+from catalog.promotion import Promotion
 from catalog.replication import Record
 from catalog.routes import ANSWER_MARGIN_S, count_of
 from catalog.snapshots import Snapshots
@@ -114,12 +115,16 @@ def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:
         return Response(part, content_type=BYTES)
 
 
-def add_handover(app: Flask, handover: Handover) -> None:
-    """Add what an operator asks of a leader."""
+def add_operating(app: Flask, handover: Handover, promotion: Promotion) -> None:
+    """Add what an operator asks: of a leader, and of a catalog that is left alone for good."""
 
     @app.post("/replication/handover")
     def hand_over() -> Response:
         return json_answer({"leader": handover.run(g.until - ANSWER_MARGIN_S)})
+
+    @app.post("/replication/promotion")
+    def promote() -> Response:
+        return json_answer(promotion.run(g.until - ANSWER_MARGIN_S).document())
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def promise(node: Node, asked: Candidacy) -> View:
 
 def _refuse_promise(node: Node, view: View, asked: Candidacy) -> str | None:
     if view.record is None or not view.record.voters or not node.has_backup:
-        return replication.refuse_promise(view, asked.epoch, asked.candidate)
+        return replication.refuse_promise(view, asked.epoch, asked.candidate, node.yielding_to)
     if not view.checked:
         return "this node has met nobody since it started"
     leads = node.name if node.leads and node.yielding_to != asked.candidate else None

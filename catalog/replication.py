@@ -144,10 +144,13 @@ def _among_filled(me: View, peer: View, record: Record) -> Verdict:
         return Verdict(
             Step.REFUSE, "neither disk is a member of the last epoch: restore one from a copy"
         )
-    if not i_count and me.end != peer.end:
-        return Verdict(Step.REFILL, "this new disk is not a full copy yet")
-    if not peer_counts and me.end != peer.end:
-        return Verdict(Step.WAIT, f"{peer.node} has a new disk and is being refilled")
+    # Without a member's standing a copy counts as full only in the last epoch itself: what is left
+    # of a leader that was given up knows of an older one, and of its own lead in it.
+    full = me.end == peer.end and me.record == peer.record
+    if not i_count and not full:
+        return Verdict(Step.REFILL, "this disk is no member, and no full copy yet")
+    if not peer_counts and not full:
+        return Verdict(Step.WAIT, f"{peer.node}'s disk is no member, and is being refilled")
     if (seq := differ_at(me, peer)) is not None:
         return Verdict(Step.REFUSE, f"diverged: the logs differ at entry {seq}")
     leads = record.leader == me.node
@@ -186,11 +189,13 @@ def rolled_back(me: View, peer: View, leads: bool) -> Verdict | None:
     return Verdict(Step.WAIT, f"{lost.node}'s disk was rolled back: it must be refilled from here")
 
 
-def refuse_promise(view: View, epoch: int, candidate: str) -> str | None:
-    """Return why this node does not promise an epoch to a candidate; None: it may."""
+def refuse_promise(view: View, epoch: int, candidate: str, yielding_to: str = "") -> str | None:
+    """Return why this node does not promise an epoch to a candidate; None: it may. `yielding_to`
+    is whom it is handing over to, if it leads ("": nobody).
+    """
     if not view.checked:
         return "this node has not met its peer since it started"
-    if view.record is None or view.record.leader != candidate:
+    if view.record is None or candidate not in (view.record.leader, yielding_to):
         return f"{candidate} is not the recorded leader"
     if epoch <= view.record.epoch:
         return f"epoch {view.record.epoch} has begun"

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from catalog import membership, store
 from catalog.election import Election
 from catalog.node import guard
-from catalog.recovery import REFUSED_RETRY_S
 from catalog.replication import (
     ALONE,
     FOLLOWING,
@@ -36,22 +35,6 @@ READMIT_BEHIND_MAX = 256  # entries: fetched in much less than a second
 class Trio(Election):
     """The ticker of a catalog node with a backup server."""
 
-    def tick(self) -> None:
-        """Take one step: hold the lease, keep the second, or find a place."""
-        node = self._node
-        if node.halted or (node.writing and not node.leads):
-            return
-        if node.status == REFUSING and node.clock.now() < self._not_before:
-            return
-        try:
-            self._step()
-        except PeerDown as error:
-            log.info("recovery waits: %s", error)
-        except Problem as problem:
-            log.info("recovery waits: %s", problem)
-        if node.status == REFUSING:
-            self._not_before = node.clock.now() + REFUSED_RETRY_S
-
     def _step(self) -> None:
         node, record = self._node, self._node.record.record
         if node.status == FOLLOWING and node.asked_to_lead == node.epoch:
@@ -59,8 +42,6 @@ class Trio(Election):
             self._take(only_peer=True)
         elif node.status == FOLLOWING:
             self._hold_lease()
-        elif node.leads and node.yielding_to:
-            return
         elif node.leads and record is not None and not record.voters:
             self._heartbeat()  # a pair that has just been given a backup server
             if node.peer_following:

@@ -30,7 +30,7 @@ PASSED = re.compile(r"(\d+) passed")
 PYTEST = ("pytest", "-q", "-x", "-p", "no:cacheprovider")
 NAMED = (
     "tests/cluster/test_faults.py", "tests/cluster/test_rules.py", "tests/cluster/test_disk.py",
-    "tests/cluster/test_takeover.py",
+    "tests/cluster/test_takeover.py", "tests/cluster/test_operate.py",
 )  # fmt: skip
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from common.peer import Response
+from typing import Any
+
+from common.errors import Problem
+from common.peer import PeerDown, Response
 from tests.support.cluster import Cluster
 
 FRONTEND, OTHER = "frontend-1", "frontend-2"
+ONE, TWO = "catalog-1", "catalog-2"
+STEP_S = 0.05
 
 
 def look(cluster: Cluster, book: int = 1, frontend: str = FRONTEND) -> Response:
@@ -42,3 +47,60 @@ def back(cluster: Cluster, *names: str) -> None:
     cluster.start(*names)
     cluster.run(cluster.ready, 5)
     cluster.run_for(0.5)
+
+
+def leader_of(cluster: Cluster) -> str:
+    """Return who leads in the highest epoch."""
+    leading = [name for name in (ONE, TWO) if name in cluster.running and cluster.node(name).leads]
+    return max(leading, key=lambda name: cluster.node(name).epoch)
+
+
+def bought(cluster: Cluster, key: str, seconds: float) -> Response:
+    """Buy under one key until it is sold, within some simulated seconds; return the answer."""
+    began = cluster.scheduler.now
+    while (answer := buy(cluster, key)).status != 201:
+        assert code(answer) in ("writes-unavailable", "outcome-unknown", "unavailable"), answer
+        assert cluster.scheduler.now - began < seconds, answer.json()
+        cluster.run_for(STEP_S)
+    assert cluster.scheduler.now - began < seconds
+    return answer
+
+
+def sold_within(cluster: Cluster, key: str, seconds: float) -> int:
+    """Buy under one key until it is sold; return how many copies are left."""
+    bought(cluster, key, seconds)
+    return left(cluster)
+
+
+def whole_again(cluster: Cluster, *names: str) -> None:
+    """Start what is dead, heal what is cut, and wait until both catalogs serve side by side."""
+    cluster.heal()
+    cluster.network.watch = lambda sender, request: None
+    cluster.start(*names)
+    cluster.run(cluster.ready, 15)
+    cluster.run_for(1.0)
+    same_everywhere(cluster)
+
+
+def order(
+    cluster: Cluster,
+    name: str,
+    what: str,
+    timeout_s: float = 5.0,
+    document: Any = None,
+    sender: str = "client",
+) -> Any:
+    """Have an operator ask a catalog for something; return the document, or the problem, or None
+    when it does not answer.
+    """
+    peer = cluster.peer(name, sender)
+
+    def asking() -> Any:
+        try:
+            return peer.call("POST", what, document=document or {}, timeout_s=timeout_s).json()
+        except Problem as problem:
+            return problem
+        except PeerDown:
+            return None
+
+    return cluster.do(asking)

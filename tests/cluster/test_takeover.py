@@ -12,28 +12,35 @@ from typing import Any
 
 import pytest
 
-from common.errors import Problem
-from common.peer import Peer, PeerDown, Request, Response
-from tests.cluster.calls import FRONTEND, OTHER, buy, code, left, look, same_everywhere
+from common.peer import PeerDown, Request, Response
+from tests.cluster.calls import (
+    FRONTEND,
+    ONE,
+    OTHER,
+    TWO,
+    bought,
+    buy,
+    code,
+    leader_of,
+    left,
+    look,
+    order,
+    same_everywhere,
+    sold_within,
+    whole_again,
+)  # fmt: skip
 from tests.support.cluster import Cluster
 from tests.support.scheduler import SimClock
 
 Build = Callable[..., Cluster]
-ONE, TWO, BACKUP = "catalog-1", "catalog-2", "backup"
+BACKUP = "backup"
 PREPARE, COMMIT, FOLLOW = "/replication/prepare", "/replication/commit", "/replication/follow"
-STEP_S = 0.05
 
 
 @pytest.fixture
 def six(build: Build) -> Cluster:
     """A shop with a backup server and two frontends, led by the first catalog."""
     return build(backup=True, frontends=2)
-
-
-def leader_of(cluster: Cluster) -> str:
-    """Return who leads in the highest epoch."""
-    leading = [name for name in (ONE, TWO) if name in cluster.running and cluster.node(name).leads]
-    return max(leading, key=lambda name: cluster.node(name).epoch)
 
 
 def epoch_of(cluster: Cluster) -> int:
@@ -50,38 +57,11 @@ def kept(cluster: Cluster) -> int:
     return int(witness(cluster).kept.entries)
 
 
-def bought(cluster: Cluster, key: str, seconds: float) -> Response:
-    """Buy under one key until it is sold, within some simulated seconds; return the answer."""
-    began = cluster.scheduler.now
-    while (answer := buy(cluster, key)).status != 201:
-        assert code(answer) in ("writes-unavailable", "outcome-unknown", "unavailable"), answer
-        assert cluster.scheduler.now - began < seconds, answer.json()
-        cluster.run_for(STEP_S)
-    assert cluster.scheduler.now - began < seconds
-    return answer
-
-
-def sold_within(cluster: Cluster, key: str, seconds: float) -> int:
-    """Buy under one key until it is sold; return how many copies are left."""
-    bought(cluster, key, seconds)
-    return left(cluster)
-
-
 def restock(cluster: Cluster, key: str) -> Response:
     """Receive one copy, as an operator."""
     target, copies = "/books/1/restock", {"quantity": 1}
     ask = cluster.ask
     return cluster.do(lambda: ask(FRONTEND, "POST", target, copies, key=key, operator=True))
-
-
-def whole_again(cluster: Cluster, *names: str) -> None:
-    """Start what is dead, heal what is cut, and wait until both catalogs serve side by side."""
-    cluster.heal()
-    cluster.network.watch = lambda sender, request: None
-    cluster.start(*names)
-    cluster.run(cluster.ready, 15)
-    cluster.run_for(1.0)
-    same_everywhere(cluster)
 
 
 def kill_at(cluster: Cluster, victim: str, path: str, to: str, after_s: float = 0.0) -> list[float]:
@@ -476,7 +456,7 @@ def test_a_leader_with_an_older_disk_gives_it_up_though_the_other_catalog_would_
     six.outage.keep_disk(ONE)
     whole_again(six, ONE)
     if leader_of(six) != ONE:
-        hand_over(six)
+        order(six, leader_of(six), "/replication/handover")
         six.run(six.ready, 5)
     six.kill(TWO)
     orders = [bought(six, key, 3.0).body for key in ("one", "two")]
@@ -576,89 +556,6 @@ def restart_with(cluster: Cluster, backups: list[str]) -> None:
         cluster.clocks[name] = SimClock(cluster.scheduler)
     cluster.start()
     cluster.run(cluster.ready, 20)
-
-
-# --- planned ---
-
-
-def hand_over(cluster: Cluster) -> str:
-    """Hand over, as an operator; return who leads then."""
-    leader = cluster.peer(leader_of(cluster))
-    call = leader.call
-    answer = cluster.do(lambda: call("POST", "/replication/handover", document={}, timeout_s=5))
-    return str(answer.json()["leader"])
-
-
-def test_the_lead_is_handed_over_without_a_failed_request(six: Cluster) -> None:
-    """To and fro, while others buy, restock and read; nobody waits as long as a lease."""
-    answers: list[tuple[float, int]] = []
-    over: list[bool] = []
-
-    def client(number: int) -> None:
-        while not over:
-            began = six.scheduler.now
-            frontend, key = (FRONTEND, OTHER)[number % 2], f"{number}-{began}"
-            if number < 3:
-                target, copies = f"/books/{1 + number % 2}/restock", {"quantity": 1}
-                answer = six.ask(frontend, "POST", target, copies, key=key, operator=True)
-            elif number < 6:
-                answer = six.ask(frontend, "POST", "/purchase/1", key=key)
-            else:
-                answer = six.ask(frontend, "GET", "/lookup/1")
-            answers.append((six.scheduler.now - began, answer.status))
-            six.scheduler.sleep(0.01)
-
-    jobs = [six.client(f"client-{n}", lambda n=n: client(n)) for n in range(8)]  # type: ignore[misc]
-    for expected in (TWO, ONE, TWO):
-        six.run_for(0.5)
-        assert hand_over(six) == expected
-        six.run(six.ready, 2)
-    six.run_for(0.5)
-    over.append(True)
-    six.run(lambda: all(job.done for job in jobs), 10)
-    assert {status for _, status in answers} <= {200, 201, 409}
-    assert max(seconds for seconds, _ in answers) < 1.5
-    whole_again(six)
-
-
-@pytest.mark.parametrize("path", ["/replication/lead", "/replication/promise", FOLLOW])
-def test_a_replica_that_dies_while_it_is_handed_the_lead_leaves_it_where_it_was(
-    six: Cluster, path: str
-) -> None:
-    """The old leader goes on, with the backup as its second."""
-    sender = ONE if path == "/replication/lead" else TWO
-
-    def watch(by: str, request: Request) -> None:
-        if by == sender and request.target.startswith(path):
-            six.kill(TWO)
-
-    six.network.watch = watch
-    leader = six.peer(ONE)
-
-    def asking() -> None:
-        with suppress(PeerDown, Problem):
-            leader.call("POST", "/replication/handover", document={}, timeout_s=2)
-
-    six.do(asking)
-    six.network.watch = lambda sender, request: None
-    assert sold_within(six, "k", 6.0) == 3
-    assert leader_of(six) == ONE
-    whole_again(six, TWO)
-
-
-def test_only_a_leader_with_a_replica_in_sync_hands_over(six: Cluster) -> None:
-    """Anybody else says why not."""
-    for name, dead, code_ in ((TWO, (), "not-leader"), (ONE, (TWO,), "unavailable")):
-        six.kill(*dead) if dead else None
-        six.run_for(0.3)
-        asked = six.peer(name)
-
-        def asking(asked: Peer = asked, code_: str = code_) -> None:
-            with pytest.raises(Problem) as refused:
-                asked.call("POST", "/replication/handover", document={}, timeout_s=2)
-            assert refused.value.code == code_
-
-        six.do(asking)
 
 
 def test_a_catalog_whose_two_fellow_voters_lost_their_disks_leads_again_without_a_backup(

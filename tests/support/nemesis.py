@@ -7,12 +7,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from common.peer import Request
+from common.errors import Problem
+from common.peer import PeerDown, Request
 from tests.support.cluster import Cluster
 from tests.support.disk_nemesis import DRIFT, DiskNemesis
 from tests.support.network import Weather
@@ -61,9 +62,9 @@ def told(cluster: Cluster) -> Iterator[None]:
 
 
 class Nemesis:
-    """Breaks one thing after another, and mends it."""
+    """Breaks one thing after another, and mends it; with `operator` somebody gives orders, too."""
 
-    def __init__(self, cluster: Cluster, random: Random) -> None:
+    def __init__(self, cluster: Cluster, random: Random, *, operator: bool = False) -> None:
         self._cluster = cluster
         self._random = random
         self.faults: Counter[str] = Counter()
@@ -72,6 +73,10 @@ class Nemesis:
             self.stop, self.cut, self.storm, self.hold, self.hold, self.lose_disk,
             *DiskNemesis(cluster, random, self._start_dead).acts,
         ]  # fmt: skip
+        self._hops = HOPS
+        if operator:
+            self._acts += [self.hand_over] * 4 + [self.promote] * (not cluster.backup)
+            self._hops += ("/replication/lead",) * 2
 
     def torment(self, rounds: int) -> None:
         """Do some rounds of damage (a job of the scheduler)."""
@@ -118,7 +123,7 @@ class Nemesis:
 
     def crash_at_hop(self) -> None:
         """Kill the sender or the receiver of one particular message, before or just after it."""
-        hop, after = self._random.choice(HOPS), self._random.choice((0.0, 0.0, 0.001, 0.004))
+        hop, after = self._random.choice(self._hops), self._random.choice((0.0, 0.0, 0.001, 0.004))
         countdown = [self._random.choice((1, 1, 1, 2, 3))]
         sends = self._random.random() < 0.5
         scheduler = self._cluster.scheduler
@@ -185,7 +190,7 @@ class Nemesis:
 
     def hold(self) -> None:
         """Hold back one kind of message, or its answers, at random."""
-        hop, reply = self._random.choice(HOPS), self._random.random() < 0.5
+        hop, reply = self._random.choice(self._hops), self._random.random() < 0.5
         network, most = self._cluster.network, self._random.choice((0.02, 0.3, 2.0))
         self._cluster.scheduler.note(f"hold {hop} {'answers' if reply else ''} up to {most} s")
 
@@ -214,6 +219,30 @@ class Nemesis:
         self._pause(0.0, 1.0)
         self._cluster.start(name)
         self._cluster.scheduler.sleep(3.0)
+
+    def hand_over(self) -> None:
+        """Ask for a planned change of leader, and break something else meanwhile."""
+        name = self._random.choice(self._cluster.names["catalog"])
+        self._cluster.client("operator", lambda: self._order(name, "/replication/handover"))
+
+    def promote(self) -> None:
+        """Lose the leader of a pair for good, promote the other one, and start an empty one."""
+        if not self._cluster.ready():
+            return
+        nodes = {name: self._cluster.node(name) for name in self._cluster.names["catalog"]}
+        lost = next(name for name, node in nodes.items() if node.leads)
+        left = next(name for name in nodes if name != lost)
+        self._cluster.kill(lost)
+        self._cluster.outage.lose_disk(lost)
+        self._pause(0.0, 0.5)
+        self._order(left, "/replication/promotion")
+        self._pause(0.0, 1.0)
+        self._cluster.start(lost)
+        self._cluster.scheduler.sleep(3.0)
+
+    def _order(self, name: str, what: str) -> None:
+        with suppress(PeerDown, Problem):
+            self._cluster.peer(name).call("POST", what, document={}, timeout_s=4)
 
 
 @dataclass(frozen=True)
@@ -251,7 +280,7 @@ def _run(cluster: Cluster, shop: Shop, seed: int, *, clients: int, calls: int, r
     try:
         cluster.start()
         cluster.run(cluster.ready, 10)
-        nemesis = Nemesis(cluster, Random(seed + 1))
+        nemesis = Nemesis(cluster, Random(seed + 1), operator=seed % 5 == 0)
         jobs = [
             cluster.client(f"client-{number}", lambda by=f"client-{number}": shop.shop(by, calls))  # type: ignore[misc]
             for number in range(1, clients + 1)

@@ -321,6 +321,13 @@ def test_a_promise_is_given_to_the_recorded_leader() -> None:
     assert refuse_promise(view(TWO), 2, ONE) is None
 
 
+def test_a_promise_is_given_to_whom_the_leader_hands_over() -> None:
+    """And to nobody else but the leader itself."""
+    assert refuse_promise(view(ONE), 2, TWO, TWO) is None
+    assert refuse_promise(view(ONE), 2, ONE, TWO) is None
+    assert refuse_promise(view(ONE), 2, "catalog-9", TWO)
+
+
 def test_the_same_promise_may_be_asked_for_again() -> None:
     """A repeated message gets the same answer."""
     assert refuse_promise(view(TWO, promise=Promise(2, ONE)), 2, ONE) is None
