@@ -112,6 +112,16 @@ def test_text_is_data_never_syntax(shop: Shop, text: str) -> None:
     shop.search(text)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_every_page_of_a_search_counts_all_its_books(shop: Shop, limit: int, after: int) -> None:
+    """Whether they fit into that page or not."""
+    for number in range(3):
+        shop.add(title=f"The sea, part {number}")
+    shop.add(title="The land")
+    assert store.text_page(shop.db, "sea", limit, after, str)["total"] == 3
+
+
 @given(st.text(max_size=40))
 @settings(max_examples=300)
 @example("\ud800")
