@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import functools
 import logging
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from common.errors import Problem, unexpected
 from common.intake import (
@@ -26,7 +27,8 @@ from common.intake import (
 )
 from common.lanes import Workers
 from common.plain import is_plain
-from common.service import Call, Reply, Service
+from common.service import Again, Call, Reply, Service
+from common.turn import Turn
 from common.wsgi import Answer, Scope, call, environ_of, of_problem, path_of
 
 log = logging.getLogger("bazar")
@@ -56,7 +58,9 @@ class Gate:
         self._lane_of = service.lane_of
         self._lanes = {name: Workers(name, lane) for name, lane in service.lanes.items()}
         self._body_timeout_s = body_timeout_s
-        self.calls: dict[bytes, Call] = {}  # by the bytes they came in: see `Protocol`
+        self._again = service.again or OneByOne(service.at_once)
+        self.known: dict[bytes, Any] = {}  # calls by the bytes they came in: see `Protocol`
+        self.turn = Turn(self._all_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive) -> Answer | None:
         """Answer one request, its scope and body as ASGI has them; None: the client has gone."""
@@ -106,9 +110,16 @@ class Gate:
     def remember(self, data: bytes, call: Call) -> None:
         """Remember what some bytes mean."""
         if len(data) <= REMEMBERED_BYTES_MAX:
-            if len(self.calls) >= REMEMBERED_MAX:
-                self.calls.clear()
-            self.calls[data] = call
+            if len(self.known) >= REMEMBERED_MAX:
+                self.known.clear()
+            self.known[data] = self._again.asked(call)
+
+    def _all_at_once(self, calls: Sequence[Any]) -> Sequence[Answer | None]:
+        try:
+            return self._again.answers(calls)
+        except Exception:
+            log.exception("unexpected error in %d calls, answered at once", len(calls))
+            return [None] * len(calls)
 
     def close(self) -> int:
         """Take no more calls; return how many are still running."""
@@ -135,6 +146,19 @@ class Gate:
             return of_problem(problem)
         except BaseException:  # SystemExit, too: a worker does not end before its service does
             return _unforeseen(scope)
+
+
+class OneByOne(Again):
+    """Calls that come again, of a service that has no shorter way for them."""
+
+    def __init__(self, at_once: Callable[[Call], Answer | None]) -> None:
+        self._at_once = at_once
+
+    def asked(self, call: Call) -> Call:
+        return call
+
+    def answers(self, asked: Sequence[Call]) -> list[Answer | None]:
+        return [self._at_once(call) for call in asked]
 
 
 def given_up(scope: Scope) -> Answer:

@@ -1,9 +1,10 @@
 """HTTP/1.1 on the event loop, ahead of the ordinary way: plain requests that come in one piece.
 
 Laws: only a whole GET or HEAD without a body, on a connection with nothing in flight, is offered to
-the service's `at_once`. Only a plain request that is a whole piece by itself is answered without a
-task; nothing that comes behind it is parsed before. All others go the ordinary way. The answers on
-a connection keep the order of its requests.
+the service's `at_once`, or to its `again` if the same bytes were answered before. Only a plain
+request that is a whole piece by itself is answered without a task; nothing that comes behind it is
+parsed before. All others go the ordinary way. The answers on a connection keep the order of its
+requests.
 
 tests/unit/test_protocol.py names each of uvicorn's internals that this leans on.
 """
@@ -23,6 +24,7 @@ from common.intake import HEADER_BYTES_MAX
 from common.ordinary import Ordinary
 from common.plain import METHODS, READS, SPECIAL_HEADERS, is_plain, sole
 from common.service import Call
+from common.turn import CALLS_MAX
 from common.wsgi import Answer
 
 
@@ -32,10 +34,14 @@ class Protocol(Ordinary):
     def __init__(self, config: uvicorn.Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
         self._at_once = self._gate.at_once
+        self._known = self._gate.known.get
+        self._turn = self._gate.turn
+        self._askers = self._turn.askers
+        self.waits: Any = None  # the call in the bytes that came last, until the turn ends
         self._in_head = False  # a message has begun, and its header block has not ended
         self._head_bytes = 0  # of that header block
         self._between = True  # the last message has ended, and no other has begun
-        self._piece = b""  # what is being parsed
+        self._piece = b""  # what is being parsed, or waits
         self._whole = False  # it is short, and begins with a message or its body
         self._begins = False  # it begins with a message
         self._begun = False  # the message at hand began in it
@@ -61,13 +67,29 @@ class Protocol(Ordinary):
         them each time, so what was once parsed as one whole call that could be answered at once is
         remembered as that call: a third of what a hit costs.
         """
-        call = self._gate.calls.get(data)
-        if call is not None and self._between and self._may_answer():
-            answer = self._at_once(call)
-            if answer is not None:
-                self._used = True
-                self.transport.write(answer.wire)
+        call = self._known(data)
+        if call is not None and self._between and self.waits is None and self._may_answer():
+            self.waits, self._piece, self._used = call, data, True
+            askers = self._askers
+            if not askers:
+                self.loop.call_soon(self._turn.end)
+            askers.append(self)
+            if len(askers) < CALLS_MAX:
                 return
+            self._turn.end()
+        else:
+            self._turn.end()
+            self._take_piece(data)
+
+    def tell(self, answer: Answer | None) -> None:
+        """Answer the call that waits; None: it can be answered at once no more."""
+        self.waits = None
+        if answer is None:
+            self._take_piece(self._piece)
+        elif not self.transport.is_closing():
+            self.transport.write(answer.wire)
+
+    def _take_piece(self, data: bytes) -> None:
         if self._taken is not None:
             self._put_behind(data)
             return
@@ -107,7 +129,12 @@ class Protocol(Ordinary):
         """Tell whether an answer may be written now: none is due before it, and the client reads
         (the ordinary way waits for one that does not).
         """
-        return not (self._in_flight() or self.flow.write_paused)
+        cycle = self.cycle
+        return (
+            self._taken is None
+            and (cycle is None or cycle.response_complete)
+            and not self.flow.write_paused
+        )
 
     def _refuse(self, why: str) -> None:
         """Answer 400 and close, unless answers are due to earlier requests: then close after."""
@@ -226,8 +253,13 @@ class Protocol(Ordinary):
         if self._taken is not None:
             self.connections.add(self)
 
+    def eof_received(self) -> None:
+        """Let the transport close the connection, once what it asked is answered."""
+        self._turn.end()
+
     def shutdown(self) -> None:
         """Close the connection, once what is in flight is answered, or a stop waits no more."""
+        self._turn.end()
         if self._taken is None:
             super().shutdown()
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from flask import Flask
 
@@ -35,6 +35,16 @@ class Call(NamedTuple):
 Reply = Callable[[Answer], None]
 
 
+class Again(Protocol):
+    """Answers calls that come again, several together, each as `at_once` would."""
+
+    def asked(self, call: Call) -> Any:
+        """Return what never changes of a call."""
+
+    def answers(self, asked: Sequence[Any]) -> Sequence[Answer | None]:
+        """Answer calls as `asked` returned them."""
+
+
 @dataclass(frozen=True)
 class Lane:
     """A bounded pool of workers of its own: a stuck kind of request never starves the others."""
@@ -58,11 +68,11 @@ class Service:
     """One node, built but not running.
 
     `at_once` may answer a GET or HEAD without a body on the event loop, ahead of Flask and exactly
-    as Flask would; it waits for nothing. None: the call goes to Flask. `later` may take any other
-    call in the same way, and gives its answer to `reply`, once, from whatever thread. `direct` may
-    answer one in a worker of its lane, where it may wait, and again as Flask would. `one_core`:
-    its threads hardly ever run without the interpreter's lock, so that on several cores they only
-    steal it from one another.
+    as Flask would; it waits for nothing. None: the call goes to Flask. `again` has a shorter way
+    for calls that come again. `later` may take any other call in the same way, and gives its answer
+    to `reply`, once, from whatever thread. `direct` may answer one in a worker of its lane, where
+    it may wait, and again as Flask would. `one_core`: its threads hardly ever run without the
+    interpreter's lock, so that on several cores they only steal it from one another.
     """
 
     flask: Flask
@@ -70,6 +80,7 @@ class Service:
     lane_of: Callable[[str, str], str]  # (method, path) -> name of a lane
     tickers: Sequence[Ticker] = ()
     at_once: Callable[[Call], Answer | None] = lambda call: None
+    again: Again | None = None  # None: `at_once`, one by one
     later: Callable[[Call, Reply], bool] = lambda call, reply: False
     direct: Callable[[Call], Answer | None] = lambda call: None
     one_core: bool = False

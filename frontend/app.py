@@ -83,6 +83,7 @@ def create_app(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)
     hooked = hook.Hook(app, cache, status)
+    hits = Hits(cache, count=metrics.hits)
     app.extensions["bazar"] = Service(
         flask=app,
         lanes=LANES,
@@ -94,7 +95,8 @@ def create_app(
         leave=lease.stop,
         later=lambda call, reply: hooked.take(call, reply) or counter.take(call, reply),
         direct=direct_of(app).answer,
-        at_once=Hits(cache, count=metrics.count_hit).answer,
+        at_once=hits.answer,
+        again=hits,
         one_core=True,
     )
     return app

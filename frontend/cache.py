@@ -8,7 +8,7 @@ fill and invalidation alike; nothing in here waits.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
@@ -81,6 +81,7 @@ class Cache(Generic[Value]):
         self._session: Session | None = None
         self._ticket = 0
         self._counts: Counter[str] = Counter()
+        self._hits = 0
         self._clear()
 
     # Look-ups
@@ -93,15 +94,29 @@ class Cache(Generic[Value]):
         """Return one page of a topic, or None."""
         return self._look_up(page_key(topic, limit, after))
 
-    def hit(self, key: Key) -> Value | None:
-        """Return what a look-up would, counted if it is a hit: after a None one more will follow,
-        and that one counts the miss.
+    def hits(self, keys: Sequence[Key]) -> list[Value | None]:
+        """Return what look-ups would, with those counted that are hits: after a None one more will
+        follow, and that one counts the miss.
         """
         with self._lock:
-            value = self._get(key)
-            if value is not None:
-                self._counts["hits"] += 1
-            return value
+            session = self._session
+            if session is None:
+                return [None] * len(keys)
+            installed, misses = session.id, 0
+            look_up, touch = self._entries.get, self._entries.move_to_end
+            values: list[Value | None] = []
+            for key in keys:
+                entry = look_up(key)
+                if entry is None or entry.session != installed:
+                    values.append(None)
+                    misses += 1
+                else:
+                    touch(key)
+                    values.append(entry.value)
+            if self._now() >= session.ends_at:  # after the entries, as in `_get`
+                return [None] * len(keys)
+            self._hits += len(keys) - misses
+            return values
 
     def peek(self, key: Key) -> Value | None:
         """Return what a look-up would, uncounted: for a reader already counted as a miss."""
@@ -220,7 +235,8 @@ class Cache(Generic[Value]):
     def counters(self) -> dict[str, int]:
         """Return what was counted, and `size`; refused fills are named `refused <why>`."""
         with self._lock:
-            return dict(self._counts) | {"size": len(self._entries)}
+            hits = self._counts["hits"] + self._hits
+            return dict(self._counts) | {"hits": hits, "size": len(self._entries)}
 
     # With the lock held
 

@@ -7,7 +7,7 @@ same cache. A target that is not plainly one of theirs, and a miss, are left to 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -18,10 +18,11 @@ from common.service import Call
 from common.wsgi import Answer as WireAnswer
 from frontend.cache import Cache, Key, book_key, page_key
 from frontend.incoming import CURSOR_CHARS_MAX, is_known
+from frontend.metrics import Count
 from frontend.reads import Answer
 
-TARGET_BYTES_MAX = 1024  # longer ones are not worth remembering
-TARGETS_MAX = 4096
+ASKED_BYTES_MAX = 1024  # longer ones are not worth remembering
+ASKED_MAX = 4096
 SEARCH_ROUTE = "/search/<topic:topic>"
 
 _BOOK = re.compile(rb"(/lookup/|/info/)([0-9]+)")
@@ -38,31 +39,57 @@ class Wanted(NamedTuple):
     route: str
 
 
-class Hits:
-    """The hits of a cache; `count(route, method, status)` is told of each."""
+class Asked(NamedTuple):
+    """A call, as far as its answer depends on it; `tags` is its If-None-Match."""
 
-    def __init__(self, cache: Cache[Answer], count: Callable[[str, str, int], None]) -> None:
+    key: Key
+    is_get: bool
+    tags: str  # empty: the client has none
+    known: Count  # of answers to who has the page already
+    unknown: Count
+
+
+class Hits:
+    """The hits of a cache; `count(route, method, status)` is where those are counted."""
+
+    def __init__(self, cache: Cache[Answer], count: Callable[[str, str, int], Count]) -> None:
         self._cache = cache
         self._count = count
-        self._wanted = lru_cache(TARGETS_MAX)(wanted)
+        self._asked = lru_cache(ASKED_MAX)(self._read)
 
     def answer(self, call: Call) -> WireAnswer | None:
         """Answer a call from the cache; None: it is a miss, or not for here."""
-        if len(call.target) > TARGET_BYTES_MAX:
+        asked = self.asked(call)
+        return None if asked is None else self.answers((asked,))[0]
+
+    def asked(self, call: Call) -> Asked | None:
+        """Return what a call asks for; None: it is not for here."""
+        condition = call.headers.get(b"if-none-match", b"")
+        if len(call.target) + len(condition) > ASKED_BYTES_MAX:
             return None
-        asked = self._wanted(call.target)
-        if asked is None:
+        return self._asked(call.method, call.target, condition)
+
+    def _read(self, method: str, target: bytes, condition: bytes) -> Asked | None:
+        found = wanted(target)
+        if found is None:
             return None
-        hit = self._cache.hit(asked.key)
-        if hit is None:
-            return None
-        condition = call.headers.get(b"if-none-match")
-        if condition is not None and is_known(hit.page.etag, condition.decode("latin-1")):
-            answer = hit.unchanged
-        else:
-            answer = hit.to_get if call.method == "GET" else hit.to_head
-        self._count(asked.route, call.method, answer.status)
-        return answer
+        known, unknown = (self._count(found.route, method, status) for status in (304, 200))
+        return Asked(found.key, method == "GET", condition.decode("latin-1"), known, unknown)
+
+    def answers(self, asked: Sequence[Asked]) -> list[WireAnswer | None]:
+        """Answer several calls as `answer` would."""
+        answers: list[WireAnswer | None] = []
+        hits = self._cache.hits([one.key for one in asked])
+        for one, hit in zip(asked, hits):  # noqa: B905 - `strict` costs as much as a look-up
+            if hit is None:
+                answers.append(None)
+            elif one.tags and is_known(hit.page.etag, one.tags):
+                one.known.value += 1
+                answers.append(hit.unchanged)
+            else:
+                one.unknown.value += 1
+                answers.append(hit.to_get if one.is_get else hit.to_head)
+        return answers
 
 
 def wanted(target: bytes) -> Wanted | None:

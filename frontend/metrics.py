@@ -1,6 +1,6 @@
 """What a frontend counts: requests, how long they took, and what the cache did.
 
-A hit answered ahead of Flask costs one step of a plain counter; whoever asks for the metrics finds
+A hit answered ahead of Flask costs one step of a plain count; whoever asks for the metrics finds
 it among the other requests, in the shortest bucket.
 """
 
@@ -23,6 +23,17 @@ BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.
 METHODS = ("GET", "HEAD", "POST", "PATCH", "OPTIONS")  # whatever else clients invent is one label
 REFUSED = "refused "
 
+Labels = tuple[str, str, int]  # route, method, status
+
+
+class Count:
+    """How many there were."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
 
 class Metrics:
     """Metrics in a registry of their own: two frontends fit into one process."""
@@ -43,7 +54,7 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=None,
         )
-        self._hits: Tally[tuple[str, str, int]] = Tally()
+        self._hits: dict[Labels, Count] = {}
         self.registry.register(_RequestCollector(self._requests, self._seconds, self._hits))
         self.registry.register(_CacheCollector(cache))
 
@@ -52,9 +63,9 @@ class Metrics:
         app.before_request(self._begin)
         app.after_request(self._end)
 
-    def count_hit(self, route: str, method: str, status: int) -> None:
-        """Count a request answered ahead of the app; on one thread only."""
-        self._hits[route, method, status] += 1
+    def hits(self, route: str, method: str, status: int) -> Count:
+        """Return where to count requests answered ahead of the app; on one thread only."""
+        return self._hits.setdefault((route, method, status), Count())
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered ahead of the app and took its time."""
@@ -76,19 +87,18 @@ class Metrics:
 class _RequestCollector(Collector):
     """Adds the hits to what was counted at the app."""
 
-    def __init__(
-        self, requests: Counter, seconds: Histogram, hits: Tally[tuple[str, str, int]]
-    ) -> None:
+    def __init__(self, requests: Counter, seconds: Histogram, hits: dict[Labels, Count]) -> None:
         self._requests = requests
         self._seconds = seconds
         self._hits = hits
-        self._added: Tally[tuple[str, str, int]] = Tally()
+        self._added: Tally[Labels] = Tally()
         self._lock = threading.Lock()
 
     def collect(self) -> Iterable[Metric]:
         by_route: Tally[str] = Tally()
         with self._lock:
-            for labels, count in dict(self._hits).items():
+            counts = {labels: one.value for labels, one in dict(self._hits).items() if one.value}
+            for labels, count in counts.items():
                 self._requests.labels(*labels).inc(count - self._added[labels])
                 self._added[labels] = count
                 self._seconds.labels(labels[0])  # a route that nothing else has taken yet

@@ -145,6 +145,43 @@ def test_no_hit_ahead_of_flask_once_the_lease_has_ended(world: World) -> None:
     assert world.service.at_once(call("/lookup/1")) is None
 
 
+def test_several_together_are_answered_as_one_by_one(world: World) -> None:
+    """Hits, misses, and those of who has the page; counted and kept in the cache alike."""
+    calls = [call(target, method, **headers) for target in (*AT_ONCE, "/lookup/99")
+             for method in ("GET", "HEAD") for headers in ({}, {"if_none_match": TAG})]  # fmt: skip
+    again = world.service.again
+    assert again is not None
+    one_by_one = [world.service.at_once(one) for one in calls]
+    before = numbers(world)
+    assert again.answers([again.asked(one) for one in calls]) == one_by_one
+    assert {answer and answer.status for answer in one_by_one} == {200, 304, None}
+    together = numbers(world)
+    assert [world.service.at_once(one) for one in calls] == one_by_one
+    alone = numbers(world)
+    assert [alone[name] - together[name] for name in alone] == [
+        together[name] - before.get(name, 0) for name in alone
+    ]
+
+
+def numbers(world: World) -> dict[str, float]:
+    """Return what is counted, by name and labels."""
+    shown = (line.rpartition(" ") for line in counted(world) if line[0] != "#")
+    return {name: float(value) for name, _, value in shown if "_total{" in name}
+
+
+def test_no_hit_together_with_others_once_the_lease_has_ended(world: World) -> None:
+    """The clock is read once for all of them."""
+    again = world.service.again
+    assert again is not None
+    asked = [again.asked(call(target)) for target in AT_ONCE]
+    assert all(again.answers(asked))
+    world.clock.advance(2.0)
+    before = numbers(world)
+    assert not any(again.answers(asked))
+    name = 'bazar_cache_lookups_total{result="hit"}'
+    assert numbers(world)[name] == before[name]
+
+
 def test_no_hit_ahead_of_flask_once_it_is_invalidated(world: World) -> None:
     """What was made ready for the page goes with it."""
     assert world.service.at_once(call("/lookup/1"))

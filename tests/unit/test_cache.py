@@ -1,11 +1,11 @@
 """The rules of the cache, one by one."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from frontend.cache import DRIFT, Cache, Grant, book_key, page_key
+from frontend.cache import DRIFT, Cache, Grant, Key, book_key, page_key
 from tests.support.frontend_fakes import FakeClock
 
 T = 2.0
@@ -76,6 +76,26 @@ def test_an_entry_is_not_answered_once_the_lease_has_ended(shelf: Shelf) -> None
     shelf.clock.advance(0.001)
     assert shelf.cache.book(1) is None
     assert not shelf.cache.alive()
+
+
+class PausedAfter(list[Key]):
+    """Keys, and a process that sleeps past its lease once the last of them has been looked up."""
+
+    def __init__(self, shelf: Shelf, *keys: Key) -> None:
+        super().__init__(keys)
+        self._shelf = shelf
+
+    def __iter__(self) -> Iterator[Key]:
+        yield from super().__iter__()
+        self._shelf.clock.advance(T)
+
+
+def test_a_pause_after_several_entries_is_noticed(shelf: Shelf) -> None:
+    """One look at the clock is enough for all of them, after the last."""
+    shelf.fill(1)
+    assert shelf.cache.hits([book_key(1), book_key(2)]) == ["v", None]
+    assert shelf.cache.hits(PausedAfter(shelf, book_key(1), book_key(2))) == [None, None]
+    assert (shelf.count("hits"), shelf.count("misses")) == (1, 0)
 
 
 def test_a_pause_between_entry_and_clock_is_noticed() -> None:

@@ -51,7 +51,7 @@ class Real:
             name = book_key(key)
         else:
             name = page_key(fields.topic_key(key), fields.LIMIT_DEFAULT, None)
-        if self.cache.hit(name) is not None:
+        if self.cache.hits([name]) != [None]:
             return True
         assert self.cache.fill(self.cache.ticket(), name, "v", epoch=1, as_of=self.seq)
         return False

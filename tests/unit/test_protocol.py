@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httptools
@@ -22,7 +22,8 @@ from common.gate import REMEMBERED_MAX, Gate
 from common.intake import HEADER_BYTES_MAX
 from common.plain import is_plain
 from common.protocol import Protocol
-from common.service import Call, Lane, Service
+from common.service import Again, Call, Lane, Service
+from common.turn import CALLS_MAX
 from common.wsgi import Answer, answer_of
 
 PINNED = (Path(__file__).parents[2] / "requirements.txt").read_text("utf-8")
@@ -57,21 +58,49 @@ class Transport(asyncio.Transport):
         pass
 
 
+class Together(Again):
+    """Answers calls with their targets, and remembers which came together."""
+
+    def __init__(self) -> None:
+        self.turns: list[list[bytes]] = []
+
+    def asked(self, call: Call) -> bytes:
+        return call.target
+
+    def answers(self, asked: Sequence[bytes]) -> list[Answer | None]:
+        self.turns.append(list(asked))
+        return [answer_of(200, (), target) for target in asked]
+
+
 class Line:
     """A protocol whose service answers each call at once with its target; its loop stands still."""
 
-    def __init__(self, at_once: Callable[[Call], Answer | None] | None = None) -> None:
+    def __init__(
+        self, at_once: Callable[[Call], Answer | None] | None = None, again: Again | None = None
+    ) -> None:
         self.asked: list[bytes] = []
         self.loop = asyncio.new_event_loop()
         lanes = {"only": Lane(workers=1, waiting_max=0, body_bytes_max=100)}
-        service = Service(Flask("line"), lanes, lambda *_: "only", at_once=at_once or self.echo)
+        service = Service(
+            Flask("line"), lanes, lambda *_: "only", at_once=at_once or self.echo, again=again
+        )
         self.gate = Gate(service)
+        self.protocol, self.transport = self.connect()
+
+    def connect(self) -> tuple[Protocol, Transport]:
+        """Open one more connection."""
         config = uvicorn.Config(
             self.gate, http=Protocol, ws="none", lifespan="off", log_config=None
         )
-        self.protocol = Protocol(config, ServerState(), {}, _loop=self.loop)
-        self.transport = Transport()
-        self.protocol.connection_made(self.transport)
+        protocol = Protocol(config, ServerState(), {}, _loop=self.loop)
+        transport = Transport()
+        protocol.connection_made(transport)
+        return protocol, transport
+
+    def turn(self) -> None:
+        """Let the loop turn once."""
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
 
     def echo(self, call: Call) -> Answer:
         self.asked.append(call.target)
@@ -117,6 +146,7 @@ def test_the_methods_we_override_and_call_are_there() -> None:
         "on_response_complete": ["self"],
         "connection_made": ["self", "transport"],
         "connection_lost": ["self", "exc"],
+        "eof_received": ["self"],
         "shutdown": ["self"],
     }
     found = {name: list(inspect.signature(getattr(HttpToolsProtocol, name)).parameters)
@@ -145,6 +175,7 @@ def test_the_attributes_we_use_are_there(line: Line) -> None:
     ours = vars(protocol).keys() - {name for name in plain if name in words}
     assert {"_at_once", "_in_head", "_whole", "_begun", "_used", "_host", "_done"} <= ours
     assert {"_gate", "_piece", "_begins", "_hit", "_sole", "_taken", "_behind", "_last"} <= ours
+    assert {"_known", "_turn", "_askers", "waits"} <= ours
 
 
 def test_the_scope_is_not_read_before_the_loop_runs_again() -> None:
@@ -186,8 +217,112 @@ def test_the_same_bytes_again_are_the_same_call_again(line: Line) -> None:
     for _ in range(3):
         line.protocol.data_received(GET % 1)
         line.protocol.data_received(GET % 2 + GET % 3)
+        line.turn()
     assert line.asked == [b"/1", b"/2", b"/3"] * 3
-    assert list(line.protocol._gate.calls) == [GET % 1]
+    assert list(line.gate.known) == [GET % 1]
+
+
+def test_known_calls_of_one_turn_are_answered_together() -> None:
+    """At its end, by one call of the service; a connection has its answers in their order."""
+    together = Together()
+    line = Line(again=together)
+    other, its_transport = line.connect()
+    for protocol, number in ((line.protocol, 1), (line.protocol, 2)):
+        protocol.data_received(GET % number)
+    known = line.transport.written
+    for protocol, number in ((line.protocol, 1), (other, 2)):
+        protocol.data_received(GET % number)
+    assert (line.transport.written, its_transport.written) == (known, b"")
+    line.turn()
+    assert together.turns == [[b"/1", b"/2"]]
+    assert line.transport.written == known + answer_of(200, (), b"/1").wire
+    assert its_transport.written == answer_of(200, (), b"/2").wire
+    line.close()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_what_follows_a_known_call_in_its_turn_is_answered_behind_it(
+    line: Line, number: int
+) -> None:
+    """Known or not, on the same connection."""
+    for known in (1, 2):
+        line.protocol.data_received(GET % known)
+    line.protocol.data_received(GET % 1)
+    line.protocol.data_received(GET % number)
+    line.protocol.data_received(b"\0")
+    assert line.asked == [b"/1", b"/2", b"/1", b"/%d" % number]
+    bodies = re.findall(rb"\r\n\r\n(/.)", line.transport.written)
+    assert bodies == line.asked
+    assert line.transport.written.index(b"HTTP/1.1 400") > line.transport.written.rindex(b"200 OK")
+    line.turn()
+    assert len(line.asked) == 4
+
+
+@pytest.mark.parametrize("end", ["eof_received", "shutdown"])
+def test_what_ends_a_connection_comes_after_the_answer(line: Line, end: str) -> None:
+    """A client that says no more still reads, and so does one whose server stops."""
+    line.protocol.data_received(GET % 1)
+    line.protocol.data_received(GET % 1)
+    written: list[int] = []
+    line.transport.on_write = lambda: written.append(line.transport.closed)
+    getattr(line.protocol, end)()
+    assert written == [False]
+    assert line.transport.written.count(b"200 OK") == 2
+
+
+def test_a_connection_that_has_gone_keeps_nobody_from_an_answer(line: Line) -> None:
+    """Nothing is written to it."""
+    other, its_transport = line.connect()
+    line.protocol.data_received(GET % 1)
+    for protocol in (line.protocol, other):
+        protocol.data_received(GET % 1)
+    line.transport.close()
+    line.turn()
+    assert line.transport.written.count(b"200 OK") == 1
+    assert its_transport.written.count(b"200 OK") == 1
+
+
+def test_a_turn_of_many_is_answered_before_its_end(line: Line) -> None:
+    """The first of them does not wait for hundreds."""
+    line.protocol.data_received(GET % 1)
+    others = [line.connect() for _ in range(CALLS_MAX + 1)]
+    for protocol, _ in others:
+        protocol.data_received(GET % 1)
+    assert [transport.written != b"" for _, transport in others] == [True] * CALLS_MAX + [False]
+    line.turn()
+    assert all(transport.written for _, transport in others)
+
+
+def test_known_bytes_of_who_does_not_read_wait(line: Line) -> None:
+    """Until the client has read what was answered before."""
+    line.protocol.data_received(GET % 1)
+    line.transport.on_write = line.protocol.pause_writing
+    for _ in range(2):
+        line.protocol.data_received(GET % 1)
+        line.turn()
+    assert line.asked == [b"/1", b"/1"]
+    line.transport.on_write = lambda: None
+    line.protocol.resume_writing()
+
+
+def test_an_error_in_a_turn_is_left_to_the_ordinary_way(caplog: pytest.LogCaptureFixture) -> None:
+    """Each of its calls is answered all the same."""
+
+    def fail(call: Call) -> Answer | None:
+        if len(asked) > 1:
+            raise RuntimeError("nobody foresaw this")
+        asked.append(call)
+        return answer_of(200, (), b"hit")
+
+    asked: list[Call] = []
+    line = Line(fail)
+    line.protocol.data_received(GET % 1)
+    asked.append(asked[0])
+    line.protocol.data_received(GET % 1)
+    line.turn()
+    assert "nobody foresaw this" in caplog.text
+    assert line.protocol._in_flight()
+    line.close()
 
 
 def test_what_was_answered_at_once_and_is_no_more_goes_the_ordinary_way() -> None:
@@ -197,6 +332,7 @@ def test_what_was_answered_at_once_and_is_no_more_goes_the_ordinary_way() -> Non
     try:
         line.protocol.data_received(GET % 1)
         line.protocol.data_received(GET % 1)
+        line.turn()
         assert line.transport.written.endswith(b"hit")
         assert line.protocol._taken is not None
     finally:
@@ -237,7 +373,7 @@ def test_few_bytes_are_remembered_and_not_too_many(line: Line) -> None:
     for number in range(REMEMBERED_MAX + 10):
         line.protocol.data_received(GET % number)
     line.protocol.data_received(b"GET /1 HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2000 + b"\r\n\r\n")
-    assert len(line.protocol._gate.calls) == 10
+    assert len(line.gate.known) == 10
 
 
 def test_garbage_behind_a_request_in_flight_waits_its_turn(line: Line) -> None:
