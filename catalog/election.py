@@ -60,7 +60,7 @@ class Election(Pair):
             return False
         granted = view.record == record and membership.grants(view, record.epoch)
         if granted:
-            node.hold(sent_at)
+            node.hold(record, sent_at)
         node.peer_following = granted
         return granted
 

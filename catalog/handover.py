@@ -1,8 +1,9 @@
 """A planned change of leader: nothing fails, and nobody waits for a lease.
 
-Law: before the next leader is asked, this one has no entry on its way, answers no read any more,
-and every cache that answers on its word has given its session back or has ended. What waits to be
-written goes on waiting, and is asked for again at the next leader.
+Law: before the next leader is asked, it has applied all there is, every cache that answers on this
+one's word has given its session back or has ended, and this one answers no read any more. What
+waits to be written goes on waiting until the next leader leads, and is asked for again there: sent
+on sooner, it would find two followers.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from catalog.node import Node
-from catalog.transport import Transport
+from catalog.replication import FOLLOWING, LEADING
+from catalog.transport import LEASE_TIMEOUT_S, Transport
 from common.errors import Problem
 from common.peer import PeerDown
 from common.tasks import Tasks
@@ -39,11 +41,11 @@ class Handover:
             if node.second != node.peer or not node.peer_following:
                 raise Problem("unavailable", f"{node.peer} is not ready: {node.readiness().why}")
             epoch = node.epoch
-            node.surrender(node.peer)
+            node.yielding_to = node.peer
         try:
             self._hand_over(epoch, until)
         finally:
-            node.surrender("")
+            node.yielding_to = ""
             node.become(node.status, node.why)  # wake the writer
         return node.peer
 
@@ -52,15 +54,30 @@ class Handover:
         self._wait(
             lambda: not (node.writing or node.adopted), "an entry is still on its way", until
         )
-        self._wait(
-            lambda: not node.sessions.alive(node.clock.now()), "a cache still has its lease", until
-        )
         try:
+            # At once: what it has not applied it cannot show, and soon nobody else can.
             self._transport.commit(node.peer, epoch, node.end())
+            self._wait(
+                lambda: not node.sessions.alive(node.clock.now()),
+                "a cache still has its lease", until,
+            )  # fmt: skip
+            node.surrender()
             self._transport.lead(node.peer, epoch)
         except PeerDown as error:
             raise Problem("unavailable", str(error)) from error
         self._wait(lambda: not node.leads, f"{node.peer} has not taken the lead", until)
+        while not self._next_leads() and node.clock.now() < until:
+            self._tasks.pause(LOOK_S)
+
+    def _next_leads(self) -> bool:
+        """Tell whether nothing is left to wait for: the next one leads, or cannot be asked."""
+        node = self._node
+        if node.status != FOLLOWING:
+            return True
+        try:
+            return self._transport.state(node.peer, LEASE_TIMEOUT_S).status == LEADING
+        except (PeerDown, Problem):
+            return True
 
     def _wait(self, done: Callable[[], bool], why: str, until: float) -> None:
         while not done():

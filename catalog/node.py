@@ -21,7 +21,7 @@ import apsw
 from catalog import store
 from catalog.model import SCHEMA_VERSION, Entry, Outcome
 from catalog.record import NodeRecord
-from catalog.replication import LEADING, RECOVERING, REFUSING, SERVING, View
+from catalog.replication import LEADING, RECOVERING, REFUSING, SERVING, Record, View
 from catalog.sessions import DRIFT, Sessions
 from common.clock import Clock
 from common.database import Corrupt, Database, move_aside
@@ -86,7 +86,7 @@ class Node:
         self.granted_until = self.started_at + longest_s * DRIFT  # as if granted at the start
         self._as_if_granted_until = self.granted_until
         self.has_backup = False  # in the settings: without one the pair decides by itself
-        self.yielding_to = ""  # to whom this leader is handing over
+        self.yielding_to = ""  # to whom this leader is handing over, until that one leads
         self.asked_to_lead = 0  # the epoch whose leader hands over to this node
 
     def _open_catalog(self, path: Path) -> Database:
@@ -127,22 +127,19 @@ class Node:
         ends = self.clock.now() + self.record.record.lease_s_max * DRIFT
         self.granted_until = max(self.granted_until, ends)
 
-    def hold(self, sent_at: float) -> None:
-        """Take the right to answer reads that was asked for at `sent_at`."""
-        assert self.record.record is not None
-        ends = sent_at + self.record.record.lease_s_max * HOLDER_DRIFT
+    def hold(self, record: Record, sent_at: float) -> None:
+        """Take the right to answer reads that was asked for at `sent_at` in an epoch, unless that
+        is over or has been given back.
+        """
+        ends = sent_at + record.lease_s_max * HOLDER_DRIFT
         with self.lock:
-            if not self.yielding_to:
+            if self.record.record == record and not (self.leads and self.yielding_to):
                 self.read_until = max(self.read_until, ends)
 
-    def surrender(self, to: str) -> None:
-        """Give up the right to answer reads, and to let caches answer, in favour of the next leader
-        ("": take it up again as soon as it is granted).
-        """
+    def surrender(self) -> None:
+        """Give up the right to answer reads, in favour of the next leader."""
         with self.lock:
-            self.yielding_to = to
-            if to:
-                self.read_until = 0.0
+            self.read_until = 0.0
 
     def take_back(self) -> None:
         """Note, under `lock`, that the other member has given back what it was granted."""
@@ -160,6 +157,13 @@ class Node:
     def leads(self) -> bool:
         """Tell whether this node is the leader now."""
         return self.status == LEADING
+
+    @property
+    def takes_writes(self) -> bool:
+        """Tell whether what is to be written may wait here: for this leader, or for the next one to
+        lead.
+        """
+        return self.leads or bool(self.yielding_to)
 
     def become(self, status: str, why: str) -> None:
         """Change the role."""

@@ -35,6 +35,8 @@ class Pair(Recovery):
 
     def _step(self) -> None:
         node = self._node
+        if node.leads and node.yielding_to:
+            return  # the next leader says what comes of it
         if node.leads:
             self._heartbeat()
         elif node.status != FOLLOWING:

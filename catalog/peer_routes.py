@@ -54,7 +54,8 @@ def add_replication(app: Flask, node: Node) -> None:
     def lease() -> Response:
         with well_formed():
             epoch = int(json_body()["epoch"])
-        return json_answer({"granted": replica.grant(node, epoch, g.sender)})
+        granted = replica.grant(node, epoch, g.sender)
+        return json_answer({"granted": granted, "epoch": node.epoch})
 
     @app.post("/replication/lead")
     def lead() -> Response:

@@ -36,9 +36,9 @@ class Recovery:
         self._not_before = 0.0
 
     def tick(self) -> None:
-        """Take one step; a leader that hands over takes none."""
+        """Take one step: a leader's heartbeat, or a step of recovery."""
         node = self._node
-        if node.halted or node.yielding_to or (node.writing and not node.leads):
+        if node.halted or (node.writing and not node.leads):
             return
         if node.status == REFUSING and node.clock.now() < self._not_before:
             return

@@ -48,9 +48,9 @@ class Round:
         self._changed = tasks.event()
         self._acknowledged = (0, 0)  # in which standing the replica said that it has it durably
         self._sent = False  # a PREPARE may have left
-        self._dropped = False  # every attempt was refused at connect: nothing ever left
+        self._unsent = False  # an attempt was refused at connect
         self._refused = False  # the last attempt was answered, or refused, without success
-        self._pushing = False
+        self._pushing_in: tuple[int, int] | None = None  # the standing that a task sends it in
         self._over = False
 
     def run(
@@ -97,6 +97,11 @@ class Round:
         waiting = node.sessions.waiting(self._entry.position, now)
         return self._prepared and not waiting and now >= node.no_commit_before
 
+    @property
+    def _dropped(self) -> bool:
+        """Tell whether every attempt was refused at connect: nothing ever left."""
+        return self._unsent and not self._sent
+
     def _until_next_look(self) -> float:
         """Look again when the next lease ends or older leases have, and every so often."""
         now = self._node.clock.now()
@@ -105,30 +110,40 @@ class Round:
         return max(0.001, min([LOOK_S, *later]))
 
     def _push(self) -> None:
-        """Have one task at a time send PREPARE, again after a change of epoch."""
-        if not self._pushing and not self._prepared:
-            self._pushing = True
-            self._tasks.spawn("prepare", self._push_until_prepared)
+        """Have one task send PREPARE, and another one after a change of epoch: the first may still
+        wait for a second that is cut off.
+        """
+        standing = self._node.standing
+        if self._pushing_in != standing and not self._prepared:
+            self._sent |= self._pushing_in is not None  # its last attempt is not over: who knows
+            self._pushing_in = standing
+            self._tasks.spawn("prepare", lambda: self._push_until_prepared(standing))
 
-    def _push_until_prepared(self) -> None:
+    def _push_until_prepared(self, standing: tuple[int, int]) -> None:
         try:
-            while not self._over and not self._dropped and not self._prepared:
-                self._push_once(self._node.standing)
+            while self._is_wanted(standing):
+                self._push_once(standing)
                 self._changed.set()
-                if not self._prepared:
+                if self._is_wanted(standing):
                     self._tasks.pause(RESEND_S)
         finally:
-            self._pushing = False
+            if self._pushing_in == standing:
+                self._pushing_in = None
             self._changed.set()
+
+    def _is_wanted(self, standing: tuple[int, int]) -> bool:
+        """Tell whether the entry is still to be sent in a standing."""
+        ended = self._over or self._dropped or self._prepared
+        return not ended and standing == self._pushing_in == self._node.standing
 
     def _push_once(self, standing: tuple[int, int]) -> None:
         epoch, _ = standing
         try:
             second = self._node.second
             self._transport.prepare(second, epoch, self._prev, self._entry, self._prev.seq)
-            self._sent, self._acknowledged = True, standing
+            self._sent, self._acknowledged = True, max(self._acknowledged, standing)
         except NotSent:
-            self._dropped, self._refused = not self._sent, True
+            self._unsent = self._refused = True
         except NoAnswer:
             self._sent = True
         except Problem as problem:

@@ -218,9 +218,11 @@ def add_sessions(app: Flask, node: Node, frontends: Collection[str]) -> None:
 
 def _lease_s(node: Node) -> float:
     """Return how long a cache may be used: never longer than this node itself may answer."""
-    left_s = 0.0 if node.yielding_to else node.lease_left_s
+    if node.yielding_to:
+        raise Problem("unavailable", f"{node.name} hands over to {node.yielding_to}")
+    left_s = node.lease_left_s
     if left_s <= 0:
-        raise Problem("unavailable", f"{node.name} has no read lease itself, or hands it over")
+        raise Problem("unavailable", f"{node.name} has no read lease itself")
     return min(node.lease_s, left_s)
 
 

@@ -51,9 +51,12 @@ class Transport:
             tail=list(tail),
         )  # fmt: skip
 
-    def lease(self, to: str, epoch: int) -> bool:
-        """Ask the leader for the right to answer reads; return whether it was granted."""
-        return self._ask(to, "lease", LEASE_TIMEOUT_S, epoch=epoch).get("granted") is True
+    def lease(self, to: str, epoch: int) -> bool | None:
+        """Ask the leader for the right to answer reads; return whether it was granted (None: not
+        yet, for the leader has yet to enter this epoch itself).
+        """
+        answer = self._ask(to, "lease", LEASE_TIMEOUT_S, epoch=epoch)
+        return None if answer.get("epoch", epoch) < epoch else answer.get("granted") is True
 
     def lead(self, to: str, epoch: int) -> None:
         """Ask the second of an epoch to lead the next one."""

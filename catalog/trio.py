@@ -42,6 +42,8 @@ class Trio(Election):
             self._take(only_peer=True)
         elif node.status == FOLLOWING:
             self._hold_lease()
+        elif node.leads and node.yielding_to:
+            self._heard_at = node.clock.now()  # it says nothing, so nobody is silent
         elif node.leads and record is not None and not record.voters:
             self._heartbeat()  # a pair that has just been given a backup server
             if node.peer_following:
@@ -69,9 +71,11 @@ class Trio(Election):
         except Problem as problem:
             self._leave(record, problem.detail)
             return
+        if granted is None and not self._late():  # a second enters an epoch before its leader does
+            return
         self._heard_at = node.clock.now()
         if granted:
-            node.hold(sent_at)
+            node.hold(record, sent_at)
         else:
             self._leave(record, f"{node.peer} leads another epoch, or is about to")
 

@@ -63,7 +63,7 @@ class Writer:
         new.
         """
         try:
-            if not self._node.leads:
+            if not self._node.takes_writes:
                 self._queue.remember(operation.key, attempt)
                 why = f"{self._node.name} is {self._node.status}"
                 raise Problem("not-leader", why, leader=self._node.leader)
@@ -111,7 +111,7 @@ class Writer:
     def _refusal(self) -> Problem | None:
         """Return why a new operation cannot be done now."""
         node = self._node
-        if not node.leads or self._stopping:
+        if not node.takes_writes or self._stopping:
             return Problem("writes-unavailable", f"{node.name} does not lead now")
         if not node.peer_following or self._stuck:
             return Problem(
@@ -146,7 +146,7 @@ class Writer:
         if node.halted:
             self._queue.refuse_waiting(lambda: Problem("writes-unavailable", str(node.halted)))
             raise Halted(node.halted)
-        if not node.leads:
+        if not node.takes_writes:
             why = f"{node.name} does not lead now"
             self._queue.refuse_waiting(lambda: Problem("not-leader", why, leader=node.leader))
             return False
@@ -154,7 +154,7 @@ class Writer:
             return self._finish_adopted(node.adopted)
         with node.lock:  # who hands over finds that nothing is written, or that something is
             if node.yielding_to or not len(self._queue):
-                return False  # what waits goes to the next leader, or is done if there is none
+                return False  # what waits goes to the next leader once it leads, or is done here
             node.writing = True
         tickets = self._queue.take()
         try:

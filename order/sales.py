@@ -78,7 +78,9 @@ class Sale:
 
 
 class Plan:
-    """Whom to ask next: each catalog once, the one that led last first, and one hint followed."""
+    """Whom to ask next: each catalog once, the one that led last first; one of them once more, on a
+    hint.
+    """
 
     def __init__(self, first: str, names: Iterable[str]) -> None:
         self._names = sorted(names, key=lambda name: name != first)
@@ -95,10 +97,16 @@ class Plan:
         return self._names.pop(0) if self._names else None
 
     def hint(self, teller: str, leader: Any) -> None:
-        """Ask `leader` next, even once more: it may have been slow, and the key is the same."""
-        if self._hints_left > 0 and leader in self._known and leader != teller:
+        """Ask `leader` next, even once more: it may have been slow, or have been handed the lead
+        since, and the key is the same.
+        """
+        if leader not in self._known or leader == teller:
+            return
+        if leader not in self._names:
+            if self._hints_left == 0:
+                return
             self._hints_left -= 1
-            self._names = [leader, *(name for name in self._names if name != leader)]
+        self._names = [leader, *(name for name in self._names if name != leader)]
 
     def only(self, wanted: Callable[[str], bool]) -> None:
         """Drop everybody who is not wanted."""

@@ -49,8 +49,13 @@ def five(build: Build) -> Cluster:
 # --- planned ---
 
 
-def test_the_lead_is_handed_over_without_a_failed_request(shop: Cluster) -> None:
-    """To and fro, while others buy, restock and read; nobody waits as long as a lease."""
+@pytest.mark.parametrize("slow", ["", FOLLOW, COMMIT])
+def test_the_lead_is_handed_over_without_a_failed_request(shop: Cluster, slow: str) -> None:
+    """To and fro, while others buy, restock and read; nobody waits as long as a lease. Also where
+    the next leader hears late that it leads, or what is committed.
+    """
+    shop.network.hold_reply = lambda sender, request: 0.1 * (request.target == slow)
+    shop.network.hold = lambda sender, request: 0.01 * (request.target == slow)
     answers: list[tuple[float, int]] = []
     over: list[bool] = []
 

@@ -279,6 +279,14 @@ def test_at_most_one_side_of_a_cut_commits(six: Cluster, name: str, both: bool) 
     assert left(six) == 0
 
 
+def test_a_replica_that_is_cut_off_is_replaced_as_soon_as_a_dead_one(six: Cluster) -> None:
+    """The leader does not wait for what it has sent there to time out."""
+    for name in (ONE, BACKUP):
+        six.cut(TWO, name)
+    assert sold_within(six, "one", 2.5) == 3
+    whole_again(six)
+
+
 # --- disks ---
 
 

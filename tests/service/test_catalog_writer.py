@@ -170,6 +170,28 @@ def test_a_write_that_may_have_left_is_never_dropped(shop: Catalogs, first: Exce
     assert (sent.said, left(shop)) == ("sold", 4)
 
 
+def test_a_write_that_is_under_way_anew_is_not_dropped_for_an_attempt_before(
+    shop: Catalogs,
+) -> None:
+    """One that is refused at connect late says nothing of the next one, which began meanwhile."""
+    slow = iter([(0.3, NotSent("refused")), (0.6, None)])
+
+    def wait(request: Request) -> None:
+        pause_s, error = next(slow, (0.0, None)) if PREPARE in request.target else (0.0, None)
+        shop.scheduler.sleep(pause_s)
+        if error is not None:
+            raise error
+
+    shop.line.before.append(wait)
+    sent = Sent(shop, "k")
+    shop.run_for(0.1)
+    shop.node().let_join()
+    shop.run_for(0.4)
+    assert sent.said is None
+    shop.run_for(0.5)
+    assert (sent.said, left(shop), left(shop, TWO)) == ("sold", 4, 4)
+
+
 def test_a_replica_that_prepared_and_whose_answer_was_lost_gets_it_again(shop: Catalogs) -> None:
     """It acknowledges the repeat; the entry is there once."""
     lost: list[Request] = []

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
 from typing import Any, Self
@@ -151,8 +152,12 @@ class Auditor:
 
     def _end(self) -> None:
         with self._lock:
-            self._session = None
+            over, self._session = self._session, None
             self._audit.ended()
+        if over is not None:  # or a write would wait for its lease
+            session, grantor = over
+            with suppress(PeerDown, Problem):
+                self._call(grantor, f"/sessions/{session}/surrender", {})
 
     def _call(self, node: str, path: str, document: Mapping[str, Any]) -> Response:
         return self._catalogs[node].call("POST", path, document=document, timeout_s=CALL_S)

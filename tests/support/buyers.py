@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from random import Random
 from time import monotonic
@@ -16,6 +18,7 @@ from typing import Any, Self
 
 import requests
 
+from tests.support.clients import Clients
 from tests.support.real import RealShop, code
 
 AGAIN_S = 0.02  # between two attempts, and between two purchases
@@ -34,33 +37,33 @@ class Sale:
 
 
 class Buyers:
-    """Some clients in threads; `with` starts and stops them, each at the end of its purchase."""
+    """Some clients in threads; `with` starts and stops them, each at the end of its purchase.
 
-    def __init__(self, shop: RealShop, book: int, clients: int = 3) -> None:
+    They buy at `frontends` (all of the shop's, unless told) and look at all of the shop's.
+    """
+
+    def __init__(
+        self, shop: RealShop, book: int, clients: int = 3, frontends: Sequence[str] = ()
+    ) -> None:
         self._shop = shop
         self._book = book
+        self._frontends = frontends or shop.frontends
         self._start = shop.stock(book)
-        self._failures: list[BaseException] = []
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._client, args=(Random(number),), name=f"buyer-{number}")
-            for number in range(clients)
-        ]
+        turns = {
+            f"buyer-{number}": partial(self._turn, Random(number)) for number in range(clients)
+        }
+        self._clients = Clients(turns, DECIDED_WITHIN_S + 10, shop.logs)
         self.sales: list[Sale] = []
         self.attempts: Counter[str] = Counter()  # "sold", or why not
         self.looks: Counter[int] = Counter()  # by status
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._clients.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join(DECIDED_WITHIN_S + 10)
-        assert not any(thread.is_alive() for thread in self._threads)
+        self._clients.stop()
 
     # --- while they buy ---
 
@@ -85,26 +88,21 @@ class Buyers:
         return max(later - sooner for sooner, later in pairwise([since, *told, monotonic()]))
 
     def _count(self) -> int:
-        for failure in self._failures:
-            raise AssertionError(f"{failure!r}\n{self._shop.logs()}") from failure
+        self._clients.check()
         return len(self.sales)
 
     # --- one client ---
 
-    def _client(self, random: Random) -> None:
-        try:
-            while not self._stopping.is_set() and not self._failures:
-                self._buy(random)
-                self._look(random)
-                self._stopping.wait(AGAIN_S)
-        except BaseException as error:
-            self._failures.append(error)
+    def _turn(self, random: Random) -> None:
+        self._buy(random)
+        self._look(random)
+        self._clients.pause(AGAIN_S)
 
     def _buy(self, random: Random) -> None:
         key, until = f"{random.getrandbits(64):016x}-{self._book}", monotonic() + DECIDED_WITHIN_S
-        while not self._sold(key, random.choice(self._shop.frontends)):
+        while not self._sold(key, random.choice(self._frontends)):
             assert monotonic() < until, f"{key} was never decided"
-            self._stopping.wait(AGAIN_S)
+            self._clients.pause(AGAIN_S)
 
     def _sold(self, key: str, frontend: str) -> bool:
         asked = monotonic()

@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
-from common.peer import RequestsHttp
 from tests.support.auditor import Auditor
 from tests.support.chaos_check import (
     check_copies,
@@ -24,9 +23,9 @@ from tests.support.chaos_figures import too_slow
 from tests.support.chaos_history import History
 from tests.support.chaos_load import BOOKS, Load, seed_csv
 from tests.support.chaos_nemesis import Nemesis
-from tests.support.chaos_network import PORT, Network
+from tests.support.chaos_network import Network
 from tests.support.chaos_report import Outcome
-from tests.support.chaos_shop import AUDITOR, FRONTENDS, ChaosShop
+from tests.support.chaos_shop import FRONTENDS, ChaosShop
 
 LEASE_S = 1.0
 CALM_S = 1.5  # of load before the first fault
@@ -45,11 +44,7 @@ def run(
     history = History()
     shop = ChaosShop(folder, network, seed=seed_csv(), lease_s=LEASE_S, backup=backup)
     outcome = Outcome(seed, LEASE_S, monotonic(), monotonic(), history, clocks=shop.clocks_shift)
-    settings = shop.settings
-    auditor = Auditor(
-        AUDITOR, network.address(AUDITOR), PORT, settings.catalogs, settings.cluster_secret,
-        RequestsHttp(),
-    )  # fmt: skip
+    auditor = shop.auditor()
     with auditor, shop:
         world = World(shop, network, disks, auditor.lost_its_disk)
         nemesis = Nemesis(world, history, Random(seed), lambda: watch(nemesis, history, auditor))

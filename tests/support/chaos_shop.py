@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import load_cluster
+from common.peer import RequestsHttp
+from tests.support.auditor import Auditor
 from tests.support.chaos_clocks import Clocks, forget_clock_of
 from tests.support.chaos_disks import Disks
 from tests.support.chaos_launch import faketime_library
-from tests.support.chaos_network import NAMESPACES, Network, namespace_of
+from tests.support.chaos_network import NAMESPACES, PORT, Network, namespace_of
 from tests.support.processes import Process
 from tests.support.real import RealShop
 
@@ -61,6 +63,14 @@ class ChaosShop(RealShop):
         self._down: set[str] = set()  # meant to be
         self._dead_since: dict[str, float] = {}
         self._disk_hurt_until: dict[str, float] = {}
+
+    def auditor(self) -> Auditor:
+        """Return the subscriber that the configuration names, yet to be started."""
+        settings = self.settings
+        return Auditor(
+            AUDITOR, self.network.address(AUDITOR), PORT, settings.catalogs,
+            settings.cluster_secret, RequestsHttp(),
+        )  # fmt: skip
 
     # --- processes ---
 

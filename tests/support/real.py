@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import signal
 import threading
 import time
@@ -135,6 +136,26 @@ class RealShop:
         for name in names:
             self.processes[name].popen.wait()
 
+    # --- other disks in their place ---
+
+    def keep_disk(self, name: str) -> None:
+        """Put a copy of a node's folder aside, taken while the node stands still for a moment."""
+        self.pause(name)
+        shutil.copytree(self.data(name), self._kept(name), dirs_exist_ok=True)
+        self.resume(name)
+
+    def lose_disk(self, name: str) -> None:
+        """Empty the folder of a dead node."""
+        shutil.rmtree(self.data(name))
+
+    def restore_disk(self, name: str) -> None:
+        """Put the copy in the place of a dead node's folder."""
+        self.lose_disk(name)
+        self._kept(name).rename(self.data(name))
+
+    def _kept(self, name: str) -> Path:
+        return self.folder / f"{name}.kept"
+
     def pause(self, name: str) -> None:
         """SIGSTOP a node."""
         self.processes[name].popen.send_signal(signal.SIGSTOP)
@@ -180,12 +201,14 @@ class RealShop:
     def _sees_all_ready(self, frontend: str) -> bool:
         try:
             ready = self.get("/readyz", at=frontend).json()
+            if not (ready["reads"] and ready["writes"]):
+                return False
             seen = self.get("/cluster", at=frontend, operator=True).json()
         except requests.RequestException:
             return False
         states = {node["node"]: node["state"] for node in seen["nodes"]}
         wanted = {"caching", "cache off", "following", "leading", "watching"}
-        return bool(ready["reads"] and ready["writes"] and set(states.values()) <= wanted)
+        return set(states.values()) <= wanted
 
     # --- the public API ---
 

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import inf
 from random import Random
@@ -19,6 +20,7 @@ from typing import Any, Self
 
 import requests
 
+from tests.support.clients import Clients
 from tests.support.real import RealShop, code
 
 DECIDED_WITHIN_S = 60.0
@@ -65,32 +67,26 @@ class Traffic:
         self._start = {book: shop.look(book) for book in range(1, clients + 1)}
         self._writes: list[Write] = []
         self._reads: dict[int, list[Read]] = {book: [] for book in self._start}
-        self._failures: list[BaseException] = []
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
         self._news = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._client, args=(number,), name=f"client-{number}")
+        turns = {
+            f"client-{number}": partial(self._turn, Random(f"{seed} {number}"), number)
             for number in self._start
-        ]
+        }
+        self._clients = Clients(turns, DECIDED_WITHIN_S + 10, shop.logs)
         self._numbers = 0
         self.answers: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._clients.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join(DECIDED_WITHIN_S + 10)
-        assert not any(thread.is_alive() for thread in self._threads)
+        self._clients.stop()
 
     def decided(self) -> int:
         """Return how many writes are decided; raise what a client has failed with."""
-        for failure in self._failures:
-            raise AssertionError(f"{failure!r}\n{self._shop.logs()}") from failure
+        self._clients.check()
         return len(self._writes)
 
     def tell_news(self) -> None:
@@ -100,18 +96,13 @@ class Traffic:
 
     # --- one client ---
 
-    def _client(self, number: int) -> None:
-        random = Random(f"{self._seed} {number}")
-        try:
-            while not self._stopping.is_set() and not self._failures:
-                write = self._new_write(random, number)
-                self._decide(write, random)
-                with self._lock:
-                    self._writes.append(write)
-                for _ in range(3):
-                    self._look(random)
-        except BaseException as error:
-            self._failures.append(error)
+    def _turn(self, random: Random, number: int) -> None:
+        write = self._new_write(random, number)
+        self._decide(write, random)
+        with self._lock:
+            self._writes.append(write)
+        for _ in range(3):
+            self._look(random)
 
     def _new_write(self, random: Random, number: int) -> Write:
         kind = random.choice(("sell", "sell", "basket", "restock", "price"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.chaos_disks import MOUNTS
-from tests.support.chaos_network import NAMESPACES, PREFIX
+from tests.support.chaos_network import NAMESPACES, PREFIX, needs_namespaces
 from tests.support.processes import ROOT
 from tests.support.wait import wait_until
 
-ABLE = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip") is not None
-# Who asks for it by its variable, as CI does, is not told that all is well when nothing was run.
-pytestmark = pytest.mark.skipif(
-    not ABLE and "BAZAR_CHAOS_S" not in os.environ,
-    reason="network namespaces need Linux, root and iproute2",
-)
+pytestmark = needs_namespaces
 
 SECONDS = int(os.environ.get("BAZAR_CHAOS_S", "10"))
 TAKES_S, GONE_S = SECONDS + 230, 30  # with its beginning, its healing and its checks

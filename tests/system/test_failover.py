@@ -8,11 +8,13 @@ import http.client
 import json
 import os
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,14 +26,16 @@ from common.errors import Problem
 from common.peer import PeerDown
 from tests.support.buyers import Buyers
 from tests.support.processes import ROOT
-from tests.support.real import ANSWER_S, RealShop, seed_csv
+from tests.support.real import ANSWER_S, START_S, RealShop, Stopwatch, code, seed_csv
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 
 BACKUP = "backup"
 CATALOGS = ("catalog-1", "catalog-2")
-LEASE_S, BOOKS, STOCK = 2.0, 9, 100_000
-PAUSE_S = 5.0  # what is promised; the figure itself is printed
+LEASE_S, BOOKS, STOCK = 2.0, 30, 100_000
+PAUSE_S, REFUSED_S = 5.0, 2.0  # what is promised; the figure itself is printed
+LEASES_END_S = 3 * LEASE_S  # generous: a catalog's, then a frontend's that hangs on it
+HANDOVERS = 6
 FAILOVERS = int(os.environ.get("BAZAR_FAILOVERS", "4"))
 KEPT = "bazar_backup_entries"
 
@@ -190,6 +194,210 @@ def test_leaders_are_killed_one_after_the_other(shop: RealShop, books: Iterator[
         )
     print(buyers.check(), dict(buyers.attempts), dict(buyers.looks))
     assert epochs == sorted(set(epochs))
+
+
+# --- disks ---
+
+
+def refuses(shop: RealShop, catalog: str, book: int) -> None:
+    """Check that a catalog may do nothing, and that no frontend sells or shows a book: a clean 503
+    each time, in less than two seconds.
+    """
+    status = shop.status(catalog)
+    assert (status["reads"], status["writes"]) == (False, False), status
+    with pytest.raises(Problem, match="unavailable"):
+        shop.peer(catalog).call("GET", f"/books/{book}", timeout_s=ANSWER_S)
+    sells_and_shows_nothing(shop, book)
+
+
+def sells_and_shows_nothing(shop: RealShop, book: int) -> None:
+    for frontend in shop.frontends:
+        watch = Stopwatch()
+        assert code(shop.buy(book, key=f"refused-{book}", at=frontend)) == "writes-unavailable"
+        assert watch.seconds < REFUSED_S
+        assert code(shop.get(f"/lookup/{book}", at=frontend)) == "unavailable"
+
+
+def heard_of(shop: RealShop, disk: str) -> int:
+    """Return the number of the last entry that the backup knows to be on a catalog's disk."""
+    with closing(sqlite3.connect(shop.data(BACKUP) / "backup.db")) as db:
+        asked = "SELECT coalesce(max(seq), 0) FROM reported WHERE disk = ?"
+        return int(db.execute(asked, (disk,)).fetchone()[0])
+
+
+@pytest.mark.parametrize("disk", ["empty", "older"])
+@pytest.mark.parametrize("role", ["leader", "replica"])
+def test_a_catalog_on_an_empty_or_older_disk_does_not_lead(
+    shop: RealShop, books: Iterator[int], role: str, disk: str
+) -> None:
+    """With nobody but the backup it finds out, sells nothing and shows nothing. When the other
+    catalog is back it is refilled, as a new disk, and nothing is lost.
+    """
+    leader, book, unsold = leader_of(shop), next(books), next(books)
+    changed = leader if role == "leader" else other(leader)
+    with Buyers(shop, book) as buyers:
+        buyers.wait_for_sales(10)
+        shop.keep_disk(changed)
+        before = shop.status(changed)
+        buyers.wait_for_sales(10)
+        later = before["position"][1] + 3
+        shop.wait_until(lambda: heard_of(shop, before["disk"]) > later, 5, "the backup to hear")
+        shop.kill(changed, other(changed))
+        shop.lose_disk(changed) if disk == "empty" else shop.restore_disk(changed)
+        shop.start(changed)
+        shop.wait_until(lambda: "refill" in why(shop, changed), START_S, "it to find out")
+        assert shop.status(changed)["disk"] != before["disk"]
+        refuses(shop, changed, unsold)
+        shop.start(other(changed))
+        shop.wait_ready()
+        buyers.wait_for_sales(10)
+    assert leader_of(shop) == other(changed)
+    assert shop.stock(unsold) == STOCK
+    print(buyers.check(), dict(buyers.attempts), dict(buyers.looks))
+
+
+def why(shop: RealShop, name: str) -> str:
+    """Return a node's own words for what it is doing; none while it does not answer."""
+    try:
+        return str(shop.status(name)["why"])
+    except (PeerDown, Problem):
+        return ""
+
+
+def test_a_backup_on_an_empty_disk_has_no_vote_until_both_catalogs_admit_it(
+    shop: RealShop, books: Iterator[int]
+) -> None:
+    """With a leader alone it is as if it were dead. Once both are there it has a vote, and the next
+    one of the three may die.
+    """
+    leader, book, unsold = leader_of(shop), next(books), next(books)
+    with Buyers(shop, book) as buyers:
+        buyers.wait_for_sales(10)
+        shop.kill(BACKUP, other(leader))
+        shop.lose_disk(BACKUP)
+        shop.start(BACKUP)
+        shop.wait_until(lambda: "no vote" in why(shop, BACKUP), START_S, "a new backup")
+        shop.wait_until(lambda: not shop.status(leader)["reads"], LEASES_END_S, "its lease's end")
+        refuses(shop, leader, unsold)
+        shop.start(other(leader))
+        shop.wait_ready()
+        buyers.wait_for_sales(10)
+        print(f"replica killed: {kill(shop, buyers, other(leader_of(shop))):.2f} s")
+        assert shop.metric(KEPT, at=BACKUP) > 0
+        start(shop, buyers, other(leader_of(shop)))
+    assert shop.stock(unsold) == STOCK
+    print(buyers.check(), dict(buyers.attempts), dict(buyers.looks))
+
+
+def test_a_backup_on_an_older_disk_is_noticed_by_its_leader(
+    shop: RealShop, books: Iterator[int]
+) -> None:
+    """It has forgotten what it kept, and whom it followed: the leader begins a new epoch with it,
+    sales go on, and the catalog that was away gets all of it.
+    """
+    leader = leader_of(shop)
+    with Buyers(shop, next(books)) as buyers:
+        buyers.wait_for_sales(10)
+        shop.keep_disk(BACKUP)
+        kill(shop, buyers, other(leader))
+        buyers.wait_for_sales(10)
+        epoch = shop.status(leader)["epoch"]
+        shop.kill(BACKUP)
+        shop.restore_disk(BACKUP)
+        shop.start(BACKUP)
+        print(f"forgetful backup: {buyers.pause_after(monotonic(), 2 * PAUSE_S):.2f} s")
+        assert shop.status(leader)["epoch"] > epoch
+        start(shop, buyers, other(leader))
+    assert leader_of(shop) == leader
+    print(buyers.check(), dict(buyers.attempts), dict(buyers.looks))
+
+
+# --- two of three ---
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [("leader", "replica"), ("leader", "backup"), ("replica", "backup")],
+    ids=" and ".join,
+)
+def test_with_two_of_three_killed_all_waits_until_one_returns(
+    shop: RealShop, books: Iterator[int], gone: tuple[str, str]
+) -> None:
+    """Purchases are refused at once, and looks when the leases have ended. With one of the two all
+    goes on, with both it is whole.
+    """
+    leader, book, unsold = leader_of(shop), next(books), next(books)
+    names = {"leader": leader, "replica": other(leader), "backup": BACKUP}
+    first, second = (names[role] for role in gone)
+    with Buyers(shop, book) as buyers:
+        buyers.wait_for_sales(10)
+        for frontend in shop.frontends:
+            shop.hit(f"/lookup/{unsold}", at=frontend)
+        killed = monotonic()
+        shop.kill(first, second)
+        shop.wait_until(lambda: not shows(shop, unsold), LEASES_END_S, "the leases' end")
+        print(f"{gone} killed, last look: {monotonic() - killed:.2f} s", end=", ")
+        sells_and_shows_nothing(shop, unsold)
+        began = monotonic()
+        shop.start(second)
+        print(f"{gone[1]} back: {buyers.pause_after(began, START_S):.2f} s")
+        start(shop, buyers, first)
+    assert shop.stock(unsold) == STOCK
+    print(buyers.check(), dict(buyers.attempts), dict(buyers.looks))
+
+
+def shows(shop: RealShop, book: int) -> bool:
+    """Tell whether some frontend still shows a book."""
+    return any(shop.get(f"/lookup/{book}", at=frontend).ok for frontend in shop.frontends)
+
+
+# --- planned ---
+
+
+def hand_over(shop: RealShop) -> None:
+    """Run what `make handover` runs."""
+    command = [sys.executable, "-m", "catalog.operate", "handover", "--config", str(shop.config)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, f"{done.stderr}\n{shop.logs()}"
+
+
+def test_the_lead_is_handed_over_under_purchases_without_a_failed_request(
+    shop: RealShop, books: Iterator[int]
+) -> None:
+    """There and back three times: every attempt sells, every look sees the book, nobody waits as
+    long as a lease.
+    """
+    leaders = [leader_of(shop)]
+    epochs = [shop.status(leaders[0])["epoch"]]
+    with Buyers(shop, next(books)) as buyers:
+        for _ in range(HANDOVERS):
+            buyers.wait_for_sales(20)
+            hand_over(shop)
+            leaders.append(leader_of(shop))
+            epochs.append(shop.status(leaders[-1])["epoch"])
+        buyers.wait_for_sales(20)
+    waits = [sale.told - sale.asked for sale in buyers.sales]
+    print(f"{HANDOVERS} hand-overs: {statistics.median(waits):.3f} s, worst {max(waits):.2f} s")
+    print(buyers.check(), dict(buyers.attempts), dict(buyers.looks))
+    assert (set(buyers.attempts), set(buyers.looks)) == ({"sold"}, {200})
+    assert all(one != two for one, two in pairwise(leaders))
+    assert epochs == sorted(set(epochs))
+    assert max(waits) < LEASE_S
+
+
+def test_a_hand_over_waits_for_a_frontend_that_sleeps(shop: RealShop, books: Iterator[int]) -> None:
+    """Its lease ends before the next leader sells, so it wakes without the old stock."""
+    leader, book = leader_of(shop), next(books)
+    shop.hit(f"/lookup/{book}", at="frontend-2")
+    shop.pause("frontend-2")
+    answer = shop.ask(f"/lookup/{book}", at="frontend-2")
+    hand_over(shop)
+    assert shop.buy(book).status_code == 201
+    shop.resume("frontend-2")
+    assert answer()["quantity"] == STOCK - 1
+    assert leader_of(shop) == other(leader)
 
 
 # --- `make status` ---
