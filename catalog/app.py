@@ -18,7 +18,7 @@ from catalog.promotion import Promotion
 from catalog.quick import Quick
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
-from catalog.routes import IMPORT_ROWS_MAX, add_reads, add_sessions, add_writes
+from catalog.routes import IMPORT_ROWS_MAX, Writes, add_reads, add_sessions
 from catalog.sessions import HEARTBEAT_S
 from catalog.snapshots import Snapshots
 from catalog.transport import Transport
@@ -27,7 +27,7 @@ from catalog.writer import Writer
 from common.auth import Signer
 from common.clock import Clock
 from common.config import Settings
-from common.peer import Http, Peer
+from common.peer import CallsHttp, Peer
 from common.service import (
     INTERNAL_BODY_BYTES_MAX,
     PUBLIC_BODY_BYTES_MAX,
@@ -60,7 +60,7 @@ def lane_of(method: str, path: str) -> str:
 
 
 def create_app(
-    settings: Settings, *, clock: Clock, http: Http, tasks: Tasks, random: Random
+    settings: Settings, *, clock: Clock, http: CallsHttp, tasks: Tasks, random: Random
 ) -> Flask:
     """Build one catalog node; raise `StartRefused` when its disk cannot be used."""
     first = next(iter(settings.catalogs))
@@ -78,7 +78,7 @@ def create_app(
         for name, url in ({other: settings.catalogs[other]} | dict(settings.backup)).items()
     ]
     transport = Transport(others, frontends)
-    writer = Writer(node, transport, tasks)
+    writer = Writer(node, transport, tasks, http.calls(tasks))
     recovery = _recovery(node, transport, settings, first)
     snapshots = Snapshots(node, settings.data_dir)
 
@@ -98,7 +98,7 @@ def create_app(
         internal=lambda path: path not in OPEN_PATHS, readiness=node.readiness, registry=registry,
     )  # fmt: skip
     add_reads(app, node)
-    add_writes(app, writer)
+    writes = Writes(app, writer)
     add_sessions(app, node, settings.frontends)
     add_replication(app, node)
     add_copying(app, node, snapshots)
@@ -107,7 +107,9 @@ def create_app(
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
         at_once=Quick(node, signer).answer, direct=direct_of(app).answer,
-        loops={"writer": writer.run}, stop=writer.stop, close=close,
+        later=writes.take,
+        loops={"writer": writer.run, "deadlines": writer.deadlines.run},
+        stop=writer.stop, close=close,
     )  # fmt: skip
     return app
 

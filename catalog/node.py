@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -243,10 +243,10 @@ class Node:
             raise Problem("unavailable", f"{self.name} has no read lease: {self.why}")
         return epoch
 
-    def outcome(self, key: str) -> Outcome | None:
-        """Return the committed outcome of an idempotency key."""
+    def outcomes(self, keys: Sequence[str]) -> list[Outcome | None]:
+        """Return the committed outcome of each idempotency key, all of one moment."""
         with self.db.read() as db:
-            return store.outcome(db, key)
+            return [store.outcome(db, key) for key in keys]
 
     def end(self) -> Position:
         """Return the position of the last entry applied."""

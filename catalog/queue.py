@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from catalog.model import Operation, Outcome
 from common.errors import Problem
-from common.tasks import Event
 
 BATCH_OPERATIONS_MAX = 64
 REFUSED_MAX = 4096  # attempts remembered; a message is under way for seconds, not for longer
@@ -27,7 +26,7 @@ class Ticket:
 
     operation: Operation
     fingerprint: str
-    done: Event
+    settled: list[Callable[[], None]] = field(default_factory=list)  # called when there is a result
     attempts: set[str] = field(default_factory=set)  # those that wait for it
     taken: bool = False
     waiters: int = 0
@@ -44,17 +43,17 @@ class Ticket:
 class Queue:
     """First come, first served; one ticket a key."""
 
-    event: Callable[[], Event]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _waiting: deque[Ticket] = field(default_factory=deque)
     _by_key: dict[str, Ticket] = field(default_factory=dict)
     _refused: dict[tuple[str, str], None] = field(default_factory=dict)  # (key, attempt)
 
     def join(
-        self, operation: Operation, refusal: Callable[[], Problem | None], attempt: str = ""
-    ) -> tuple[Ticket, bool]:
+        self, operation: Operation, refusal: Callable[[], Problem | None],
+        settled: Callable[[], None], attempt: str = "",
+    ) -> tuple[Ticket, bool]:  # fmt: skip
         """Wait behind the others, or with whoever sent this key before; return the ticket and
-        whether it is ours.
+        whether it is ours. `settled()` is called once it has a result.
 
         `refusal()` is asked only for a new key. Raises its problem, or `idempotency-mismatch`, or
         what `attempt`, which is another one each time a message is written, was told before.
@@ -69,12 +68,13 @@ class Queue:
                 if problem := refusal():
                     self._remember(operation.key, {attempt})
                     raise problem
-                ticket = Ticket(operation, fingerprint, self.event())
+                ticket = Ticket(operation, fingerprint)
                 self._by_key[operation.key] = ticket
                 self._waiting.append(ticket)
             elif ticket.fingerprint != fingerprint:
                 raise mismatch(operation.key)
             ticket.waiters += 1
+            ticket.settled.append(settled)
             ticket.attempts.add(attempt)
             return ticket, first
 
@@ -126,7 +126,8 @@ class Queue:
             self._by_key.pop(ticket.operation.key, None)
             if isinstance(result, Problem) and result.code == "writes-unavailable":
                 self._remember(ticket.operation.key, ticket.attempts)
-        ticket.done.set()
+        for settled in ticket.settled:
+            settled()
 
     def refuse_waiting(self, why: Callable[[], Problem]) -> None:
         """Withdraw and refuse all that is queued."""
@@ -138,8 +139,8 @@ class Queue:
                 ticket.result = problem
                 self._by_key.pop(ticket.operation.key, None)
                 self._remember(ticket.operation.key, ticket.attempts)
-        for ticket in refused:
-            ticket.done.set()
+        for settled in [settled for ticket in refused for settled in ticket.settled]:
+            settled()
 
     def __len__(self) -> int:
         return len(self._waiting)

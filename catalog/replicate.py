@@ -3,22 +3,23 @@ until all is settled.
 
 Law: it ends in one of three ways: the replica holds the entry and no session is left to wait for;
 or nothing was ever sent to the replica; or this node no longer leads. Time alone ends nothing but
-leases.
+leases. All of it happens on the writer's thread, which waits for whichever answer comes first.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from catalog.model import Entry
 from catalog.node import Node
 from catalog.transport import SUSPICION_S, Transport
 from common.errors import Problem
-from common.peer import NoAnswer, NotSent, PeerDown
+from common.peer import Calls, NoAnswer, NotSent, PeerDown
 from common.position import Position
-from common.tasks import Tasks
 
 log = logging.getLogger("bazar")
 
@@ -38,20 +39,22 @@ class Round:
     """The replication of one entry."""
 
     def __init__(
-        self, node: Node, transport: Transport, tasks: Tasks, entry: Entry, prev: Position
+        self, node: Node, transport: Transport, calls: Calls, entry: Entry, prev: Position
     ) -> None:
         self._node = node
         self._transport = transport
-        self._tasks = tasks
+        self._calls = calls
         self._entry = entry
         self._prev = prev
-        self._changed = tasks.event()
         self._acknowledged = (0, 0)  # in which standing the replica said that it has it durably
         self._sent = False  # a PREPARE may have left
         self._unsent = False  # an attempt was refused at connect
         self._refused = False  # the last attempt was answered, or refused, without success
-        self._pushing_in: tuple[int, int] | None = None  # the standing that a task sends it in
-        self._over = False
+        # The standing that PREPARE was sent in last; when to send it again, and INVALIDATE to each
+        # session: never, while one is under way.
+        self._pushed_in: tuple[int, int] | None = None
+        self._push_at = -math.inf
+        self._tell_at: dict[str, float] = {}
 
     def run(
         self,
@@ -60,23 +63,22 @@ class Round:
         set_stuck: Callable[[bool], None],
     ) -> End:
         """Replicate and commit; `commit()` is tried, under the node's lock, until it is True."""
-        for session, frontend in sessions:
-            self._tasks.spawn("invalidate", lambda s=session, f=frontend: self._tell(s, f))  # type: ignore[misc]
+        self._tell_at = dict.fromkeys((session for session, _ in sessions), -math.inf)
         started = self._node.clock.now()
         try:
             while not self._committed(commit):
-                self._push()
                 if self._dropped:
                     return End.NEVER_LEFT
                 if not self._node.leads:
                     return End.UNKNOWN
+                self._push()
+                self._tell(sessions)
                 silent = self._node.clock.now() - started >= SUSPICION_S
                 set_stuck(not self._prepared and (self._refused or silent))
-                self._changed.wait(self._until_next_look())
-                self._changed.clear()
+                self._calls.wait(self._until_next_look())
             return End.COMMITTED
         finally:
-            self._over = True
+            self._calls.abandon()
             set_stuck(False)
 
     @property
@@ -103,44 +105,37 @@ class Round:
         return self._unsent and not self._sent
 
     def _until_next_look(self) -> float:
-        """Look again when the next lease ends or older leases have, and every so often."""
+        """Look again when the next lease ends or older leases have, when something is to be sent
+        again, and every so often.
+        """
         now = self._node.clock.now()
-        ends = (self._node.sessions.next_end(self._entry.position), self._node.no_commit_before)
+        ends = (
+            self._node.sessions.next_end(self._entry.position), self._node.no_commit_before,
+            self._push_at, *self._tell_at.values(),
+        )  # fmt: skip
         later = [end - now for end in ends if end is not None and end > now]
         return max(0.001, min([LOOK_S, *later]))
 
     def _push(self) -> None:
-        """Have one task send PREPARE, and another one after a change of epoch: the first may still
-        wait for a second that is cut off.
+        """Send PREPARE if it is time to, and at once after a change of epoch: what was sent before
+        may still wait for a second that is cut off.
         """
-        standing = self._node.standing
-        if self._pushing_in != standing and not self._prepared:
-            self._sent |= self._pushing_in is not None  # its last attempt is not over: who knows
-            self._pushing_in = standing
-            self._tasks.spawn("prepare", lambda: self._push_until_prepared(standing))
+        node, standing = self._node, self._node.standing
+        waits = standing == self._pushed_in and node.clock.now() < self._push_at
+        if waits or self._prepared:
+            return
+        self._sent |= self._push_at == math.inf  # its last attempt is not over: who knows
+        self._pushed_in, self._push_at = standing, math.inf
+        self._transport.prepare(
+            self._calls, node.second, standing[0], self._prev, self._entry,
+            lambda stored: self._pushed(standing, stored),
+        )  # fmt: skip
 
-    def _push_until_prepared(self, standing: tuple[int, int]) -> None:
+    def _pushed(self, standing: tuple[int, int], stored: Callable[[], None]) -> None:
+        if standing == self._pushed_in:
+            self._push_at = self._node.clock.now() + RESEND_S
         try:
-            while self._is_wanted(standing):
-                self._push_once(standing)
-                self._changed.set()
-                if self._is_wanted(standing):
-                    self._tasks.pause(RESEND_S)
-        finally:
-            if self._pushing_in == standing:
-                self._pushing_in = None
-            self._changed.set()
-
-    def _is_wanted(self, standing: tuple[int, int]) -> bool:
-        """Tell whether the entry is still to be sent in a standing."""
-        ended = self._over or self._dropped or self._prepared
-        return not ended and standing == self._pushing_in == self._node.standing
-
-    def _push_once(self, standing: tuple[int, int]) -> None:
-        epoch, _ = standing
-        try:
-            second = self._node.second
-            self._transport.prepare(second, epoch, self._prev, self._entry, self._prev.seq)
+            stored()
             self._sent, self._acknowledged = True, max(self._acknowledged, standing)
         except NotSent:
             self._unsent = self._refused = True
@@ -150,15 +145,24 @@ class Round:
             self._sent = self._refused = True
             log.warning("entry %d waits: %s", self._entry.position.seq, problem)
 
-    def _tell(self, session: str, frontend: str) -> None:
+    def _tell(self, sessions: list[tuple[str, str]]) -> None:
+        """Send INVALIDATE to each session that has not acknowledged it, if it is time to."""
+        node, now = self._node, self._node.clock.now()
+        due = {session for session, at in self._tell_at.items() if at <= now}
+        waiting = node.sessions.waiting(self._entry.position, now) if due else set()
+        for session, frontend in sessions:
+            if session in due & waiting:
+                self._tell_at[session] = math.inf
+                self._transport.invalidate(
+                    self._calls, frontend, session, self._entry, node.epoch,
+                    partial(self._told, session, frontend),
+                )  # fmt: skip
+
+    def _told(self, session: str, frontend: str, acknowledged: Callable[[], bool]) -> None:
         position = self._entry.position
-        sessions = self._node.sessions
-        while not self._over and session in sessions.waiting(position, self._node.clock.now()):
-            try:
-                if self._transport.invalidate(frontend, session, self._entry, self._node.epoch):
-                    sessions.acknowledge(session, position)
-                    self._changed.set()
-                    return
-            except (PeerDown, Problem) as error:
-                log.debug("%s has not acknowledged entry %d: %s", frontend, position.seq, error)
-            self._tasks.pause(RESEND_S)
+        self._tell_at[session] = self._node.clock.now() + RESEND_S
+        try:
+            if acknowledged():
+                self._node.sessions.acknowledge(session, position)
+        except (PeerDown, Problem) as error:
+            log.debug("%s has not acknowledged entry %d: %s", frontend, position.seq, error)

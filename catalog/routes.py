@@ -17,20 +17,23 @@ from catalog.model import (
     TEXT_KEY,
     TOPICS_KEY,
     Operation,
-    Outcome,
 )  # fmt: skip
 from catalog.node import Node, Reading
 from catalog.quick import look_up, search, written
 from catalog.sessions import Renewal
-from catalog.writer import Writer
+from catalog.writer import Told, Writer
 from common import bundle, fields
 from common.cursor import read_cursor, write_cursor
 from common.direct import Asked
 from common.errors import Problem
+from common.service import Call, Reply
 from common.web import direct_of, json_answer, query, strict_json
 
 ANSWER_MARGIN_S = 0.05  # answer before the caller stops waiting
 LEDGER_ROWS_MAX = 1000
+OPERATIONS = "/operations"
+BRIEF_BYTES_MAX = 16 * 1024  # parsed in less time than it takes to wake a worker
+QUEUED_MAX = 512  # with more in the queue calls wait in their lane, which refuses too many
 IMPORT_ROWS_MAX = 1000
 
 
@@ -152,28 +155,67 @@ def _operation(document: Any) -> Operation:
     return Operation(key, kind, CHECKS[kind](body))
 
 
-def _said(told: Outcome | Problem) -> str:
+def _said(told: Told) -> str:
     if isinstance(told, Problem):
         return bundle.problem_text(told)
     return bundle.recorded_text(told.status, told.answer)
 
 
-def add_writes(app: Flask, writer: Writer) -> None:
-    """Add the operations, which only the leader does."""
+class Writes:
+    """The operations, which only the leader does."""
 
-    @direct_of(app).post(app, "/operations")
-    def operate(asked: Asked) -> str:
-        document, until = strict_json(asked.body), asked.until - ANSWER_MARGIN_S
-        attempt = bundle.attempt_in(asked.query)
-        if isinstance(document, list):
-            writes = list(map(_operation, bundle.writes_in(document)))
-            told = writer.submit(writes, until, attempt)
-            return bundle.list_text(map(_said, told))
-        operation = _operation(document)
-        (outcome,) = writer.submit([operation], until, attempt)
-        if isinstance(outcome, Problem):
-            raise outcome
-        return _said(outcome)
+    def __init__(self, app: Flask, writer: Writer) -> None:
+        """Add them to an app."""
+        self._writer = writer
+        self._direct = direct_of(app)
+        self._direct.post(app, OPERATIONS)(self._operate)
+
+    def take(self, call: Call, reply: Reply) -> bool:
+        """Take a brief call in order ahead of Flask, and without a worker that waits for it."""
+        if (
+            call.target.partition(b"?")[0] != OPERATIONS.encode() or call.method != "POST"
+            or len(call.body) > BRIEF_BYTES_MAX or self._writer.queued >= QUEUED_MAX
+        ):  # fmt: skip
+            return False
+        asked = self._direct.asked(call)
+        if asked is None:
+            return False
+        try:
+            operations, many = _operations(asked.body)
+        except Problem:
+            return False
+
+        def done(told: list[Told]) -> None:
+            reply(self._direct.answered(lambda: _text(told, many)))
+
+        self._writer.begin(operations, *_limits(asked), done)
+        return True
+
+    def _operate(self, asked: Asked) -> str:
+        operations, many = _operations(asked.body)
+        return _text(self._writer.submit(operations, *_limits(asked)), many)
+
+
+def _operations(body: bytes) -> tuple[list[Operation], bool]:
+    """Return what is asked for, and whether it is a list."""
+    document = strict_json(body)
+    if isinstance(document, list):
+        return list(map(_operation, bundle.writes_in(document))), True
+    return [_operation(document)], False
+
+
+def _limits(asked: Asked) -> tuple[float, str]:
+    """Return until when a call waits, and the name of its message."""
+    return asked.until - ANSWER_MARGIN_S, bundle.attempt_in(asked.query)
+
+
+def _text(told: list[Told], many: bool) -> str:
+    """Return what was told; raise the problem of an operation that came alone."""
+    if many:
+        return bundle.list_text(map(_said, told))
+    if isinstance(told[0], Problem):
+        raise told[0]
+    return _said(told[0])
 
 
 def add_sessions(app: Flask, node: Node, frontends: Collection[str]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from catalog.membership import Candidacy
 from catalog.model import Entry, decode_entries
 from catalog.replication import Record, View
-from common.peer import NoAnswer, Peer, Response
+from common.peer import Answered, Calls, NoAnswer, Peer, Response
 from common.position import Position
 
 SUSPICION_S = 1.5  # silence for this long means: not there
@@ -66,18 +66,25 @@ class Transport:
         """Let the backup delete what it kept: both catalogs have it."""
         self._ask(to, "release", ASK_TIMEOUT_S, epoch=epoch)
 
-    def prepare(self, to: str, epoch: int, prev: Position, entry: Entry, committed: int) -> None:
-        """Have another one store an entry durably; returns when it has."""
+    def prepare(
+        self, calls: Calls, to: str, epoch: int, prev: Position, entry: Entry,
+        done: Callable[[Callable[[], None]], None],
+    ) -> None:  # fmt: skip
+        """Have another one store an entry durably; `done` gets what returns if it has."""
         second = self._others[to]
         query = {
-            "epoch": epoch, "committed": committed,
+            "epoch": epoch, "committed": prev.seq,
             "prev_epoch": prev.epoch, "prev_seq": prev.seq, "prev_hash": prev.hash,
         }  # fmt: skip
-        answer = second.call(
-            "POST", "/replication/prepare", timeout_s=SUSPICION_S, query=query, body=entry.encode()
-        )
-        if _json(second, answer).get("position") != list(entry.position):
-            raise NoAnswer(f"{to} acknowledged something else than {entry.position}")
+
+        def stored(answered: Answered) -> None:
+            if _json(second, answered()).get("position") != list(entry.position):
+                raise NoAnswer(f"{to} acknowledged something else than {entry.position}")
+
+        second.begin(
+            calls, "/replication/prepare", lambda answered: done(lambda: stored(answered)),
+            timeout_s=SUSPICION_S, query=query, body=entry.encode(),
+        )  # fmt: skip
 
     def commit(
         self, to: str, epoch: int, committed: Position, timeout_s: float = SUSPICION_S
@@ -119,19 +126,29 @@ class Transport:
         if seen.hexdigest() != made["sha256"]:
             raise NoAnswer(f"the snapshot from {self._peer.name} arrived damaged")
 
-    def invalidate(self, frontend: str, session: str, entry: Entry, epoch: int) -> bool:
-        """Tell a frontend what is about to change; return whether that session acknowledged it."""
+    def invalidate(
+        self, calls: Calls, frontend: str, session: str, entry: Entry, epoch: int,
+        done: Callable[[Callable[[], bool]], None],
+    ) -> None:  # fmt: skip
+        """Tell a frontend what is about to change; `done` gets what returns whether that session
+        acknowledged it.
+        """
         _, seq, digest = entry.position
         message = {
             "session": session, "epoch": epoch, "seq": seq, "hash": digest,
             "keys": list(entry.keys),
         }  # fmt: skip
         peer = self._frontends[frontend]
-        answer = _json(peer, peer.call(
-            "POST", "/internal/invalidate", timeout_s=ASK_TIMEOUT_S, document=message
-        ))  # fmt: skip
-        same = (answer.get("seq"), answer.get("hash")) == (seq, digest)
-        return answer.get("acknowledged") is True and same
+
+        def acknowledged(answered: Answered) -> bool:
+            answer = _json(peer, answered())
+            same = (answer.get("seq"), answer.get("hash")) == (seq, digest)
+            return answer.get("acknowledged") is True and same
+
+        peer.begin(
+            calls, "/internal/invalidate", lambda answered: done(lambda: acknowledged(answered)),
+            timeout_s=ASK_TIMEOUT_S, document=message,
+        )  # fmt: skip
 
 
 def _json(peer: Peer, answer: Response) -> dict[str, Any]:

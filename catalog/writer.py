@@ -9,7 +9,8 @@ may be dropped and refused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from catalog import store
 from catalog.batch import Batch, build, roll_back
@@ -18,14 +19,16 @@ from catalog.node import Halted, Node, guard
 from catalog.queue import Queue, Ticket, mismatch, unknown
 from catalog.replicate import End, Round
 from catalog.transport import Transport
+from catalog.waiting import Deadlines, Message
 from common.errors import Problem
-from common.peer import PeerDown
+from common.peer import Calls, PeerDown
 from common.position import Position
 from common.tasks import Tasks
 
 log = logging.getLogger("bazar")
 
-Joined = Outcome | Problem | tuple[Ticket, bool] | None  # None: it is in the adopted entry
+Told = Outcome | Problem
+Result = Callable[[], Told]  # or raises the problem
 
 IDLE_S = 0.5
 ADOPTED_LOOK_S = 0.05
@@ -35,11 +38,13 @@ COMMIT_WAITS_S = 0.003  # until then the replica's readers of these keys are sen
 class Writer:
     """The one writer of a leading node."""
 
-    def __init__(self, node: Node, transport: Transport, tasks: Tasks) -> None:
+    def __init__(self, node: Node, transport: Transport, tasks: Tasks, calls: Calls) -> None:
         self._node = node
         self._transport = transport
         self._tasks = tasks
-        self._queue = Queue(tasks.event)
+        self._calls = calls  # the writer task's own
+        self._queue = Queue()
+        self.deadlines = Deadlines(node.clock, tasks.event())
         self._wake = tasks.event()
         self._stuck = False
         self._stopping = False
@@ -49,64 +54,95 @@ class Writer:
 
     def submit(
         self, operations: Sequence[Operation], until: float, attempt: str = ""
-    ) -> list[Outcome | Problem]:
+    ) -> list[Told]:
         """Have operations done, in one batch if there is room, and wait for each outcome, or for
         the problem that says what is known. `attempt` names the message that they came in.
         """
-        joined = [self._join(operation, attempt) for operation in operations]
-        self._wake.set()
-        pairs = zip(operations, joined, strict=True)
-        return [self._result(operation, joins, until) for operation, joins in pairs]
+        results: list[Result] = []
+        done = self._tasks.event()
+        self._take(operations, until, attempt, Message(done.set), results)
+        done.wait(max(0.0, until - self._node.clock.now()))
+        return list(map(_told, results))
 
-    def _join(self, operation: Operation, attempt: str) -> Joined:
-        """Take an operation into the queue unless it is decided; one in an adopted entry is not
-        new.
+    def begin(
+        self, operations: Sequence[Operation], until: float, attempt: str,
+        done: Callable[[list[Told]], None],
+    ) -> None:  # fmt: skip
+        """Have operations done as `submit` does, without waiting; `done` gets what it returns, from
+        whatever thread.
         """
-        try:
-            if not self._node.takes_writes:
-                self._queue.remember(operation.key, attempt)
-                why = f"{self._node.name} is {self._node.status}"
-                raise Problem("not-leader", why, leader=self._node.leader)
-            if found := self._decided(operation):
-                return found
-            if self._is_adopted(operation):
-                return None
-            return self._queue.join(operation, self._refusal, attempt)
-        except Problem as problem:
-            return problem
+        results: list[Result] = []
 
-    def _result(self, operation: Operation, joined: Joined, until: float) -> Outcome | Problem:
-        try:
-            if joined is None:
-                return self._adopted_result(operation, until)
-            if isinstance(joined, Outcome | Problem):
-                return joined
-            ticket, first = joined
-            ticket.done.wait(max(0.0, until - self._node.clock.now()))
-            return self._queue.leave(ticket, first)
-        except Problem as problem:
-            return problem
+        def answer() -> None:
+            try:
+                done(list(map(_told, results)))
+            except Exception:  # of one answer: the writer, if it is giving it, has others to give
+                log.exception("a message was not answered")
 
-    def _decided(self, operation: Operation) -> Outcome | None:
-        found = self._node.outcome(operation.key)
-        if found and found.fingerprint != operation.fingerprint:
-            raise mismatch(operation.key)
-        return found
+        message = Message(answer)
+        self._take(operations, until, attempt, message, results)
+        self.deadlines.add(until, message)
+
+    def _take(
+        self, operations: Sequence[Operation], until: float, attempt: str, message: Message,
+        results: list[Result],
+    ) -> None:  # fmt: skip
+        """Have operations done, and `message` answered when all are decided. Put into `results`
+        what tells the outcome of each, or raises what is known, whenever it is asked.
+        """
+        keys = [operation.key for operation in operations]
+        takes = self._node.takes_writes
+        decided = self._node.outcomes(keys) if takes else [None] * len(keys)
+        for operation, found in zip(operations, decided, strict=True):
+            message.wait_for_one()
+            try:
+                results.append(self._join(operation, found, until, attempt, message.close))
+            except Problem as problem:
+                results.append(partial(_refuse, problem))
+                message.close()
+        self._wake.set()
+        message.close()
+
+    def _join(
+        self, operation: Operation, found: Outcome | None, until: float, attempt: str,
+        settled: Callable[[], None],
+    ) -> Result:  # fmt: skip
+        """Take an operation into the queue unless it is decided; one in an adopted entry is not
+        new. `settled()` is called, unless this raises, when there is nothing more to wait for.
+        """
+        if not self._node.takes_writes:
+            self._queue.remember(operation.key, attempt)
+            why = f"{self._node.name} is {self._node.status}"
+            raise Problem("not-leader", why, leader=self._node.leader)
+        if found:
+            settled()
+            return lambda: _same(operation, found)
+        if self._is_adopted(operation):
+            self._tasks.spawn("adopted", lambda: self._wait_for_adopted(operation, until, settled))
+            return lambda: self._adopted_outcome(operation)
+        ticket, first = self._queue.join(operation, self._refusal, settled, attempt)
+        return lambda: self._queue.leave(ticket, first)
 
     def _is_adopted(self, operation: Operation) -> bool:
         adopted = self._node.adopted
         return adopted is not None and operation.key in adopted.operations
 
-    def _adopted_result(self, operation: Operation, until: float) -> Outcome:
-        """Wait for the adopted entry; when it is gone without an outcome nobody can say more."""
-        while (found := self._decided(operation)) is None:
-            if self._node.clock.now() >= until or not self._is_adopted(operation):
-                found = self._decided(operation)  # committed between the two looks
-                if found is None:
-                    raise unknown(operation.key)
-                break
+    def _wait_for_adopted(
+        self, operation: Operation, until: float, settled: Callable[[], None]
+    ) -> None:
+        """Wait while an operation is in the adopted entry, which is so until it has committed."""
+        while self._is_adopted(operation) and self._node.clock.now() < until:
             self._tasks.pause(ADOPTED_LOOK_S)
-        return found
+        settled()
+
+    def _adopted_outcome(self, operation: Operation) -> Outcome:
+        """Return what became of the adopted entry; when it is gone without an outcome nobody can
+        say more.
+        """
+        (found,) = self._node.outcomes([operation.key])
+        if found is None:
+            raise unknown(operation.key)
+        return _same(operation, found)
 
     def _refusal(self) -> Problem | None:
         """Return why a new operation cannot be done now."""
@@ -140,6 +176,7 @@ class Writer:
         """Take no more operations and end the task."""
         self._stopping = True
         self._wake.set()
+        self.deadlines.stop()
 
     def _work(self) -> bool:
         node = self._node
@@ -212,7 +249,7 @@ class Writer:
         """Get an entry to the replica, out of every cache, and committed."""
         node, position = self._node, entry.position
         waits = node.sessions.begin(position, entry.keys, node.clock.now())
-        round_ = Round(node, self._transport, self._tasks, entry, prev)
+        round_ = Round(node, self._transport, self._calls, entry, prev)
         try:
             return round_.run(waits, lambda: self._commit(entry), self._set_stuck)
         finally:
@@ -259,3 +296,21 @@ class Writer:
             self._transport.commit(self._node.second, self._node.epoch, position)
         except (PeerDown, Problem) as error:
             log.debug("commit not delivered; the next heartbeat carries it: %s", error)
+
+
+def _same(operation: Operation, found: Outcome) -> Outcome:
+    """Return the outcome of a key, unless another operation had it."""
+    if found.fingerprint != operation.fingerprint:
+        raise mismatch(operation.key)
+    return found
+
+
+def _told(result: Result) -> Told:
+    try:
+        return result()
+    except Problem as problem:
+        return problem
+
+
+def _refuse(problem: Problem) -> Told:
+    return problem

@@ -61,15 +61,19 @@ class Direct:
 
     def answer(self, call: Call) -> Answer | None:
         """Answer a call; None: it is not one of these, or not in order."""
-        path, _, query = call.target.partition(b"?")
+        path = call.target.partition(b"?")[0]
         handler = self._handlers.get(path) if call.method == "POST" else None
         if handler is None:
             return None
-        asked = self._checked(call, query)
+        asked = self.asked(call)
         if asked is None:
             return None
+        return self.answered(lambda: handler(asked))
+
+    def answered(self, text: Callable[[], str]) -> Answer:
+        """Return the answer that has a text as its body, or says which problem it raises."""
         try:
-            body = handler(asked).encode()
+            body = text().encode()
         except Problem as problem:
             return of_problem(problem, (CLUSTER, self._cluster()))
         headers = {
@@ -78,8 +82,9 @@ class Direct:
         }  # fmt: skip
         return answer_of(200, headers.items(), body)
 
-    def _checked(self, call: Call, query: bytes) -> Asked | None:
-        headers = Headers(call)
+    def asked(self, call: Call) -> Asked | None:
+        """Return a call as its handler gets it; None: it is not in order."""
+        headers, query = Headers(call), call.target.partition(b"?")[2]
         try:
             target = call.target.decode("ascii")
             sender = self._signer.check(headers, call.method, target, call.body, self._cluster())

@@ -1,8 +1,8 @@
 """One remote service: signed calls with a timeout, and typed errors.
 
-`Http` is the one send port: `requests` implements it here, the simulator elsewhere. Law: `NotSent`
-is raised only when not a byte of the request can have reached the other side; whatever else goes
-wrong is `NoAnswer`.
+`Http` is the one send port: `requests` implements it here, the simulator elsewhere; with `Calls` a
+thread has several under way. Law: `NotSent` is raised only when not a byte of the request can have
+reached the other side; whatever else goes wrong is `NoAnswer`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import urllib3.exceptions
 
 from common.auth import Signer
 from common.errors import parse
+from common.tasks import Tasks
 
 CONNECT_TIMEOUT_S = 1.0
 TIMEOUT_HEADER = "Bazar-Timeout-Ms"
@@ -71,6 +72,29 @@ class Http(Protocol):
 
     def send(self, request: Request) -> Response:
         """Return the answer; raise `NotSent` or `NoAnswer`."""
+
+
+Answered = Callable[[], Response]  # returns the answer, or raises `NotSent` or `NoAnswer`
+
+
+class Calls(Protocol):
+    """The calls that one thread has under way at the same time; none waits for another."""
+
+    def begin(self, request: Request, done: Callable[[Answered], None]) -> None:
+        """Send a request; `done` gets its answer once, from `wait`."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until a call ends or the time is over, and give those that have ended to `done`."""
+
+    def abandon(self) -> None:
+        """Forget what is under way: nobody waits for these answers any more."""
+
+
+class CallsHttp(Http, Protocol):
+    """`Http` for those who have several calls under way."""
+
+    def calls(self, tasks: Tasks) -> Calls:
+        """Return a way to send that waits for nothing; what would block is left to a task."""
 
 
 class RequestsHttp:
@@ -144,11 +168,36 @@ class Peer:
         """
         data = body if document is None else json.dumps(document, separators=(",", ":")).encode()
         target = path + ("?" + urlencode(query) if query else "")
+        request = self._signed(method, target, data, timeout_s, headers or {})
+        return self._checked(self._http.send(request))
+
+    def begin(
+        self,
+        calls: Calls,
+        path: str,
+        done: Callable[[Answered], None],
+        *,
+        timeout_s: float,
+        query: Mapping[str, Any] | None = None,
+        document: Any = None,
+        body: bytes = b"",
+    ) -> None:
+        """Send a POST as `call` does, without waiting; `done` gets what returns its answer, or
+        raises what `call` raises.
+        """
+        data = body if document is None else json.dumps(document, separators=(",", ":")).encode()
+        target = path + ("?" + urlencode(query) if query else "")
+        request = self._signed("POST", target, data, timeout_s, {})
+        calls.begin(request, lambda answered: done(lambda: self._checked(answered())))
+
+    def _signed(
+        self, method: str, target: str, data: bytes, timeout_s: float, headers: Mapping[str, str]
+    ) -> Request:
         signed = self._signer.headers(self.name, method, target, self._cluster(), data)
-        extra = {TIMEOUT_HEADER: str(int(timeout_s * 1000))} | dict(headers or {})
-        answer = self._http.send(
-            Request(self.name, self._url, method, target, signed | extra, data, timeout_s)
-        )
+        extra = {TIMEOUT_HEADER: str(int(timeout_s * 1000)), **headers}
+        return Request(self.name, self._url, method, target, signed | extra, data, timeout_s)
+
+    def _checked(self, answer: Response) -> Response:
         if answer.status < 300 or answer.status == 304:
             return answer
         problem = parse(answer.body)

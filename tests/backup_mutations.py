@@ -174,14 +174,14 @@ BACKUP_MUTATIONS = (
     _Mutation(
         "what has been sent to a second that was cut off is sent to the next one at once",
         "catalog/replicate.py",
-        "if self._pushing_in != standing and not self._prepared:",
-        "if self._pushing_in is None and not self._prepared:",
+        "waits = standing == self._pushed_in and node.clock.now() < self._push_at",
+        "waits = node.clock.now() < self._push_at",
         "test_a_replica_that_is_cut_off_is_replaced_as_soon_as_a_dead_one",
     ),
     _Mutation(
         "an entry that is sent anew while it is on its way may have left",
         "catalog/replicate.py",
-        "self._sent |= self._pushing_in is not None",
+        "self._sent |= self._push_at == math.inf",
         "pass",
         "tests/service/test_catalog_writer.py::test_a_write_that_is_under_way_anew_is_not_dropped_for_an_attempt_before",
     ),

@@ -3,86 +3,17 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from common.connections import Connections
-from common.peer import NoAnswer, NotSent, Request
+from common.peer import NoAnswer, NotSent
+from tests.support.answering import ANSWER, Act, Server, answer, call, reset
 from tests.support.processes import free_ports
 from tests.support.wait import wait_until
-
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "7"\r\n\r\nok'
-Act = Callable[[socket.socket, bytes], bool]  # (connection, request) -> whether to read on
-
-
-class Server:
-    """Takes connections and hands each whole request to `act`."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.act: Act = answer(ANSWER)
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.closed = 0
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(10)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            going = True
-            while going and (request := read_request(connection)):
-                self.requests.append(request)
-                going = self.act(connection, request)
-        self.closed += 1
-
-
-def read_request(connection: socket.socket) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data or len(data) < data.index(b"\r\n\r\n") + 4 + length_of(data):
-        received = connection.recv(65536)
-        if not received:
-            return b""
-        data += received
-    return data
-
-
-def length_of(request: bytes) -> int:
-    _, found, after = request.partition(b"Content-Length: ")
-    return int(after.partition(b"\r\n")[0]) if found else 0
-
-
-def answer(*pieces: bytes, then_close: bool = False) -> Act:
-    def act(connection: socket.socket, request: bytes) -> bool:
-        for piece in pieces:
-            connection.sendall(piece)
-        return not then_close
-
-    return act
-
-
-def reset(connection: socket.socket, request: bytes) -> bool:
-    """Close with an RST, as a killed process may."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    return False
 
 
 @pytest.fixture
@@ -97,13 +28,6 @@ def connections() -> Iterator[Connections]:
     made = Connections()
     yield made
     made.close()
-
-
-def call(
-    url: str, *, method: str = "GET", target: str = "/x", body: bytes = b"",
-    timeout_s: float = 10, **headers: str,
-) -> Request:  # fmt: skip
-    return Request("catalog-1", url, method, target, headers, body, timeout_s)
 
 
 def test_an_answer_comes_back_whole(server: Server, connections: Connections) -> None:

@@ -28,6 +28,8 @@ from common.config import Settings
 from common.peer import TIMEOUT_HEADER, NoAnswer, NotSent, Request, Response
 from common.position import ORIGIN, Position
 from common.service import Service, service_of
+from common.tasks import Tasks
+from tests.support.calls import TaskCalls
 from tests.support.network import call_wsgi
 from tests.support.scheduler import Scheduler, SimClock, SimTasks
 
@@ -294,7 +296,7 @@ def settings(
 
 
 class Line:
-    """`Http` that calls the other node directly; a test can put itself in between."""
+    """`CallsHttp` that calls the other node directly; a test can put itself in between."""
 
     def __init__(self, apps: Mapping[str, Flask]) -> None:
         self.apps = apps
@@ -311,6 +313,9 @@ class Line:
         if app is None:
             raise NotSent(f"{request.to} refused the connection")
         return call_wsgi(app, request)
+
+    def calls(self, tasks: Tasks) -> TaskCalls:
+        return TaskCalls(self, tasks)
 
 
 @dataclass
@@ -377,7 +382,8 @@ class Catalogs:
                 random=Random(self._random.getrandbits(64)),
             )
             self.apps[name] = app
-            self.scheduler.spawn(f"{name} writer", name, service_of(app).loops["writer"])
+            for loop, run in service_of(app).loops.items():
+                self.scheduler.spawn(f"{name} {loop}", name, run)
 
     def kill(self, name: str) -> None:
         """End a node as kill -9 does."""

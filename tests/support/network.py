@@ -15,7 +15,9 @@ from urllib.parse import unquote
 
 from common.peer import NoAnswer, NotSent, PeerDown, Request, Response
 from common.service import Call, service_of
+from common.tasks import Tasks
 from common.wsgi import Answer
+from tests.support.calls import TaskCalls
 from tests.support.scheduler import Scheduler, SimEvent
 
 TOLD_MAX = 300  # bytes of a body in the story of a run
@@ -172,7 +174,7 @@ def _told(body: bytes) -> str:
 
 @dataclass
 class Port:
-    """One node's way into the network (`common.peer.Http`)."""
+    """One node's way into the network (`common.peer.CallsHttp`)."""
 
     network: Network
     sender: str
@@ -182,6 +184,9 @@ class Port:
         if self.incarnation in self.network.mute:
             self.network.scheduler.sleep(None)
         return self.network.send(self.sender, request)
+
+    def calls(self, tasks: Tasks) -> TaskCalls:
+        return TaskCalls(self, tasks)
 
 
 def _call_of(request: Request) -> Call:

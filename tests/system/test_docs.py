@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -18,8 +19,8 @@ import frontend.app
 import order.app
 from common.clock import SystemClock
 from common.config import CONFIG, KEYS, load
+from common.connections import Connections
 from common.errors import PUBLIC
-from common.peer import RequestsHttp
 from common.service import service_of
 from common.tasks import Threads
 from tests.backup_mutations import BACKUP_MUTATIONS
@@ -106,15 +107,16 @@ def routes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[set[tuple
     config, _ = write_cluster(tmp_path, BACKUP="backup=http://127.0.0.1:8301")
     node = "backup" if request.param == "backup" else f"{request.param}-1"
     settings = load(request.param, node, config)
-    app = APPS[request.param](
-        settings, clock=SystemClock(), http=RequestsHttp(), tasks=Threads(), random=Random(1)
-    )
-    yield {
-        (method, plain(rule.rule))
-        for rule in app.url_map.iter_rules()
-        for method in (rule.methods or set()) & set(METHODS)
-    }
-    service_of(app).close()
+    with closing(Connections()) as http:
+        app = APPS[request.param](
+            settings, clock=SystemClock(), http=http, tasks=Threads(), random=Random(1)
+        )
+        yield {
+            (method, plain(rule.rule))
+            for rule in app.url_map.iter_rules()
+            for method in (rule.methods or set()) & set(METHODS)
+        }
+        service_of(app).close()
 
 
 @pytest.mark.parametrize("routes", APPS, indirect=True)

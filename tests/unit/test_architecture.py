@@ -25,6 +25,7 @@ IMPURE_STDLIB = {"sqlite3", "threading", "time", "random", "socket", "subprocess
 STARTS_THREADS = {"common/serve.py", "common/tasks.py", "common/lanes.py"}
 USES_SOCKETS = {
     "common/serve.py", "common/protocol.py", "common/ordinary.py", "common/connections.py",
+    "common/calls.py", "common/exchange.py",
 }  # fmt: skip
 COMMANDS = {"catalog/importer.py"}  # a command line of its own, not part of a service
 

@@ -20,35 +20,25 @@ from common.errors import Problem
 from tests.support.catalog_fakes import outcome_of
 
 
-class Flag:
-    """`Event` that nobody waits for."""
-
-    def __init__(self) -> None:
-        self.up = False
-        self.act: Callable[[], None] = lambda: None
-
-    def set(self) -> None:
-        self.up = True
-        self.act()
-
-    def clear(self) -> None:
-        self.up = False
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        return self.up
-
-
 @pytest.fixture
 def queue() -> Queue:
-    return Queue(Flag)
+    return Queue()
 
 
 def operation(key: str = "k", **body: object) -> Operation:
     return Operation(key, "restock", body)
 
 
+def no_refusal() -> None:
+    """Refuse nothing."""
+
+
+def nobody() -> None:
+    """Wait for no result."""
+
+
 def join(queue: Queue, wanted: Operation | None = None) -> tuple[Ticket, bool]:
-    return queue.join(wanted or operation(), lambda: None)
+    return queue.join(wanted or operation(), no_refusal, nobody)
 
 
 def code_of(act: Callable[[], object]) -> str:
@@ -96,22 +86,25 @@ def test_another_kind_under_the_same_key_is_a_mismatch(queue: Queue) -> None:
 
 def test_a_new_key_is_refused_while_nothing_can_be_written(queue: Queue) -> None:
     """At once, and nothing of it stays."""
-    assert code_of(lambda: queue.join(operation(), lambda: FULL)) == "writes-unavailable"
+    assert code_of(lambda: queue.join(operation(), lambda: FULL, nobody)) == "writes-unavailable"
     assert (len(queue), queue.take()) == (0, [])
 
 
 def test_a_key_on_its_way_is_not_refused(queue: Queue) -> None:
     """It is not new: it waits."""
     ticket, _ = join(queue)
-    assert queue.join(operation(), lambda: FULL)[0] is ticket
+    assert queue.join(operation(), lambda: FULL, nobody)[0] is ticket
 
 
 def test_everybody_gets_the_outcome(queue: Queue) -> None:
     """Whoever sent the key."""
-    (ticket, first), (_, second) = join(queue), join(queue)
+    told: list[str] = []
+    ticket, first = queue.join(operation(), no_refusal, lambda: told.append("first"))
+    _, second = queue.join(operation(), no_refusal, lambda: told.append("second"))
     queue.take()
+    assert told == []
     queue.settle(ticket, DONE)
-    assert ticket.done.wait(0)
+    assert told == ["first", "second"]
     assert (queue.leave(ticket, first), queue.leave(ticket, second)) == (DONE, DONE)
 
 
@@ -191,9 +184,8 @@ def test_who_joins_while_all_that_waits_is_refused_is_not_lost(queue: Queue) -> 
 
 
 def act_when_raised(ticket: Ticket, act: Callable[[], None]) -> None:
-    """Do something in the moment in which a ticket's waiters are woken."""
-    assert isinstance(ticket.done, Flag)
-    ticket.done.act = act
+    """Do something in the moment in which a ticket's waiters are told."""
+    ticket.settled.append(act)
 
 
 def test_operations_are_taken_in_the_order_they_came(queue: Queue) -> None:
@@ -252,9 +244,9 @@ def test_the_outcome_wins_over_the_deadline(queue: Queue) -> None:
 def test_what_was_refused_to_an_attempt_stays_refused_to_it(queue: Queue, how: str) -> None:
     """Another attempt with the same key is heard; one without a name cannot be told apart."""
     if how == "refused at once":
-        assert code_of(lambda: queue.join(operation(), lambda: FULL, "a")) == FULL.code
+        assert code_of(lambda: queue.join(operation(), lambda: FULL, nobody, "a")) == FULL.code
     else:
-        ticket, first = queue.join(operation(), lambda: None, "a")
+        ticket, first = queue.join(operation(), no_refusal, nobody, "a")
         if how == "while it waits":
             queue.refuse_waiting(lambda: FULL)
         elif how == "withdrawn":
@@ -262,22 +254,22 @@ def test_what_was_refused_to_an_attempt_stays_refused_to_it(queue: Queue, how: s
         else:
             queue.take()
             queue.settle(ticket, FULL)
-    assert code_of(lambda: queue.join(operation(), lambda: None, "a")) == "writes-unavailable"
-    assert queue.join(operation("other"), lambda: None, "a")[1]
-    assert queue.join(operation(), lambda: None, "b")[1]
+    assert code_of(lambda: queue.join(operation(), no_refusal, nobody, "a")) == "writes-unavailable"
+    assert queue.join(operation("other"), no_refusal, nobody, "a")[1]
+    assert queue.join(operation(), no_refusal, nobody, "b")[1]
 
 
 def test_only_so_many_refusals_are_remembered(queue: Queue) -> None:
     """The oldest are forgotten: their messages have long arrived."""
     for number in range(REFUSED_MAX + 1):
         queue.remember("k", f"{number}")
-    assert queue.join(operation(), lambda: None, "0")[1]
-    assert code_of(lambda: queue.join(operation(), lambda: None, "1")) == "writes-unavailable"
+    assert queue.join(operation(), no_refusal, nobody, "0")[1]
+    assert code_of(lambda: queue.join(operation(), no_refusal, nobody, "1")) == "writes-unavailable"
 
 
 def test_an_attempt_whose_outcome_is_unknown_is_not_refused(queue: Queue) -> None:
     """It may have happened: its key tells."""
-    ticket, _ = queue.join(operation(), lambda: None, "a")
+    ticket, _ = queue.join(operation(), no_refusal, nobody, "a")
     queue.take()
     queue.settle(ticket, Problem("outcome-unknown", "ask again"))
-    assert queue.join(operation(), lambda: None, "a")[1]
+    assert queue.join(operation(), no_refusal, nobody, "a")[1]
