@@ -31,6 +31,13 @@ MUTATIONS = (
         "test_a_lost_invalidation_is_sent_again_before_the_sale_is_answered",
     ),
     Mutation(
+        "an invalidation that was lost is sent again",
+        "catalog/replicate.py",
+        "self._tell_at[session] = self._node.clock.now() + RESEND_S",
+        "self._tell_at[session] = math.inf",
+        "test_an_invalidation_that_was_lost_is_sent_again",
+    ),
+    Mutation(
         "an entry commits only when the replica has it prepared",
         "catalog/replicate.py",
         "return self._prepared and not waiting and now >= node.no_commit_before",

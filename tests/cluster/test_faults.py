@@ -360,6 +360,26 @@ def test_a_fill_overtaken_by_a_purchase_is_not_kept(build: Build) -> None:
     assert left(cluster) == 3
 
 
+def test_an_invalidation_that_was_lost_is_sent_again(build: Build) -> None:
+    """So the sale waits for its second try, and not for the lease."""
+    cluster = build()
+    assert left(cluster) == 4
+    lost: list[str] = []
+
+    def once(sender: str, request: Request) -> float:
+        if request.target != "/internal/invalidate" or lost:
+            return 0.0
+        lost.append(request.target)
+        return 30.0
+
+    cluster.network.hold = once
+    began = cluster.scheduler.now
+    assert buy(cluster, "k").status == 201
+    assert lost
+    assert cluster.scheduler.now - began < 1.5
+    assert left(cluster) == 3
+
+
 def test_a_lost_invalidation_is_sent_again_before_the_sale_is_answered(build: Build) -> None:
     """The leader's way to the frontend is cut, one way only: the frontend's renewals arrive, but
     are not granted, so the sale waits for the lease and no longer.
