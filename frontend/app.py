@@ -18,7 +18,7 @@ from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX, Lane,
 from common.survey import Survey
 from common.tasks import Tasks
 from common.web import OPEN_PATHS, direct_of, new_app
-from frontend import hook
+from frontend import hook, page
 from frontend.api import Api
 from frontend.balancer import Balancer
 from frontend.cache import Cache
@@ -72,6 +72,7 @@ def create_app(
         registry=metrics.registry,
     )
     metrics.watch(app)
+    page.register(app)
     orders = _group(settings.orders, peers, clock)
     catalogs = _group(settings.catalogs, peers, clock)
     reads = Reads(node, catalogs, cache, clock=clock, tasks=tasks, lock=threading.Lock())
