@@ -2,6 +2,7 @@
 
 Law: a call waits here only while nothing else of its connection is in flight, and whatever else is
 to be done on a connection comes after `end`; so the answers on it keep the order of its requests.
+Whatever goes wrong with one of them, the others get their answers.
 
 A client that sleeps is woken by its answer, and that costs a server more than all else it does for
 a hit. A client that gets its answers one by one goes to sleep after each; so what others ask in the
@@ -10,12 +11,15 @@ same turn is read first. The calls of a turn also share one lock and one look at
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from common.wsgi import Answer
 
 CALLS_MAX = 64  # bounds how long the first of them waits for the others
+
+log = logging.getLogger("bazar")
 
 
 class Asker(Protocol):
@@ -42,6 +46,13 @@ class Turn:
         if self.askers:
             askers = self.askers.copy()
             self.askers.clear()
-            answers = self._answers([asker.waits for asker in askers])
+            try:
+                answers = self._answers([asker.waits for asker in askers])
+            except Exception:
+                log.exception("a turn failed; its calls go the ordinary way")
+                answers = [None] * len(askers)
             for asker, answer in zip(askers, answers):  # noqa: B905 - `strict` takes its time
-                asker.tell(answer)
+                try:
+                    asker.tell(answer)
+                except Exception:
+                    log.exception("an answer was not delivered")
