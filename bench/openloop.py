@@ -129,7 +129,8 @@ class Generator:
         self._plan = plan
         host, port = plan.url.removeprefix("http://").split(":")
         self._address = host, int(port)
-        self._idle = [self._connect() for _ in range(plan.connections)]
+        # Used in turn: one that lies idle for a minute is closed, under a request at worst.
+        self._idle = deque(self._connect() for _ in range(plan.connections))
         self._busy: dict[socket.socket, tuple[float, bytes]] = {}  # due at, what has come
         self._waiting: deque[tuple[float, bytes]] = deque()  # due, but every connection is busy
         self.latencies: list[float] = []
@@ -165,7 +166,7 @@ class Generator:
             self._waiting.append((due, data))
             return
         self.late.append(time.perf_counter() - due)
-        self._send(self._idle.pop(), due, data)
+        self._send(self._idle.popleft(), due, data)
 
     def _send(self, connection: socket.socket, due: float, data: bytes) -> None:
         try:
