@@ -18,6 +18,7 @@ from common.peer import PeerDown
 from common.tasks import Tasks
 
 LOOK_S = 0.01
+TAKES_S = 1.0  # an election takes a few messages and syncs: who does not lead by then may never
 
 
 class Handover:
@@ -65,7 +66,9 @@ class Handover:
             self._transport.lead(node.peer, epoch)
         except PeerDown as error:
             raise Problem("unavailable", str(error)) from error
-        self._wait(lambda: not node.leads, f"{node.peer} has not taken the lead", until)
+        # While it waits neither of them reads or sells: too long for one that died meanwhile.
+        taken_by = min(until, node.clock.now() + TAKES_S)
+        self._wait(lambda: not node.leads, f"{node.peer} has not taken the lead", taken_by)
         while not self._next_leads() and node.clock.now() < until:
             self._tasks.pause(LOOK_S)
 

@@ -209,8 +209,11 @@ class Node:
 
     def write(self, change: Callable[[apsw.Connection], None]) -> None:
         """Run a change in one transaction on the writer's connection; the caller holds `lock` and
-        does not lead.
+        does not lead. Raises `unavailable` while the batch of a leader that was deposed is not yet
+        rolled back: its writer has to see first that it leads no more.
         """
+        if self.writing:
+            raise Problem("unavailable", f"{self.name} has yet to put its last batch away")
         with guard(self), self.db.write() as db:
             change(db)
 

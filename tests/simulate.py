@@ -126,7 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if failures:
         backup = " WITH_BACKUP=1" if given.backup else ""
-        print(f"{len(failures)} failed; replay: make simulate SEED={failures[0].seed}{backup}")
+        print(f"{len(failures)} failed: {', '.join(str(failure.seed) for failure in failures)}")
+        print(f"replay: make simulate SEED={failures[0].seed}{backup}")
     return 1 if failures else 0
 
 

@@ -113,6 +113,32 @@ def test_whoever_dies_during_a_handover_one_of_them_leads(
     assert left(shop) == 2
 
 
+@pytest.mark.parametrize("path", [LEAD, PROMISE])
+def test_a_next_leader_that_dies_holds_the_shop_up_no_longer_than_its_election_may_take(
+    shop: Cluster, path: str
+) -> None:
+    """However patient the operator is."""
+    seen: list[str] = []
+
+    def watch(by: str, request: Request) -> None:
+        if by in (ONE, TWO) and request.target.startswith(path) and not seen:
+            seen.append(request.target)
+            shop.scheduler.at(shop.scheduler.now + 0.0015, lambda: shop.kill(TWO))
+
+    def hand_over() -> None:
+        with suppress(Problem, PeerDown):
+            shop.peer(ONE, "operator").call("POST", HANDOVER, document={}, timeout_s=30.0)
+
+    shop.network.watch = watch
+    shop.client("operator", hand_over)
+    shop.run(lambda: bool(seen))
+    shop.run_for(0.5)
+    shop.start(TWO)
+    bought(shop, "after", 5.0)
+    whole_again(shop)
+    assert left(shop) == 3
+
+
 @pytest.mark.parametrize("path", [LEAD, PROMISE, FOLLOW])
 @pytest.mark.parametrize("reply", [False, True], ids=["lost", "answer lost"])
 def test_a_message_of_a_handover_is_lost(shop: Cluster, path: str, reply: bool) -> None:

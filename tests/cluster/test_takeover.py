@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from catalog.replication import FOLLOWING
+from common.errors import Problem
 from common.peer import PeerDown, Request, Response
 from tests.cluster.calls import (
     FRONTEND,
@@ -237,6 +239,37 @@ def test_a_leader_that_sleeps_through_its_replacement_answers_nothing_old(six: C
     whole_again(six)
     assert leader_of(six) == TWO
     assert left(six) == 3
+
+
+@pytest.mark.parametrize("later_s", [0.02 * step for step in range(11)])
+def test_a_deposed_leader_follows_though_an_entry_of_its_own_was_on_its_way(
+    six: Cluster, later_s: float
+) -> None:
+    """It writes nothing for the next leader before its own transaction is out of the way."""
+    asleep: list[float] = []
+
+    def watch(sender: str, request: Request) -> None:
+        if sender == ONE and request.target.startswith(PREPARE) and not asleep:
+            asleep.append(six.scheduler.now)
+            six.cut(ONE, TWO)
+            six.stop_for(ONE, 3.5 + later_s)
+
+    def sell() -> None:  # nobody asks for it again elsewhere
+        items = [{"book_id": 1, "quantity": 1}]
+        document = {"key": "on its way", "kind": "sell", "body": {"items": items}}
+        with suppress(PeerDown, Problem):
+            six.peer(ONE, "order-1").call("POST", "/operations", document=document, timeout_s=9)
+
+    six.network.watch = watch
+    six.client("seller", sell)
+    six.run(lambda: bool(asleep))
+    six.run_for(3.0)
+    assert leader_of(six) == TWO
+    six.heal()
+    six.run(lambda: six.node(ONE).status == FOLLOWING and six.node(TWO).peer_following, 5)
+    assert left(six) == 4
+    assert sold_within(six, "next", 5) == 3
+    same_everywhere(six)
 
 
 CUTS = {

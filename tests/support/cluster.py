@@ -244,12 +244,12 @@ class Cluster:
         return self.network.send("client", request)
 
     def ready(self) -> bool:
-        """Tell whether one catalog leads with the other following, and the shop is open; and the
-        backup, if there is one, has its vote.
+        """Tell whether one catalog leads with the other following, both may answer reads, and the
+        shop is open; and the backup, if there is one, has its vote.
         """
         if not all(map(self._votes, self.names["backup"])):
             return False
-        nodes = [self.node(name) for name in self._catalogs()]
+        nodes = [node for name in self._catalogs() if (node := self.node(name)).lease_left_s > 0]
         leading = [n for n in nodes if n.leads and n.peer_following and n.end().seq > 0]
         return len(nodes) == 2 and any(
             node.status == "following" and node.record.record == leader.record.record
