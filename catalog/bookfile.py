@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from catalog.csvrows import BadRow, CsvRows, Row
 from common import fields
+from common.csvrows import BadRow, CsvRows, Row
 from common.errors import Problem
 
 Book = dict[str, Any]

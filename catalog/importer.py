@@ -26,11 +26,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from catalog.bookfile import BadFile, Book, read
-from catalog.csvrows import BadRow
 from catalog.delivery import Delivery, Undelivered
 from common.auth import Signer
 from common.clock import Clock, SystemClock
 from common.config import ConfigError, Settings, add_config_argument, load_cluster
+from common.csvrows import BadRow
 from common.peer import Http, Peer, RequestsHttp
 
 BATCH_ROWS_MAX = 500

@@ -61,7 +61,10 @@ def add_reads(app: Flask, node: Node) -> None:
 
     @app.get("/books")
     def books() -> Response:
-        text = query(("q", "limit", "after")).get("q")
+        given = query(("q", "sku", "limit", "after"))
+        if "sku" in given:
+            return _answer(node, _by_sku(node, given))
+        text = given.get("q")
         limit, after, cursor = page("books")
         if text is None:
             return _answer(
@@ -87,6 +90,12 @@ def add_reads(app: Flask, node: Node) -> None:
     @app.get("/status")
     def status() -> Response:
         return json_answer(_status(node))
+
+
+def _by_sku(node: Node, given: Mapping[str, str]) -> Reading:
+    fields.known(given, ("sku",))
+    sku = fields.text("sku", given["sku"], fields.SKU_CHARS_MAX)
+    return node.read(TEXT_KEY, lambda db: store.sku_page(db, sku))
 
 
 def count_of(given: Mapping[str, str], name: str, default: int) -> int:

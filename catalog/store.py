@@ -125,6 +125,13 @@ def text_page(
     return {"items": items, "total": total, "next": following}
 
 
+def sku_page(db: apsw.Connection, sku: str) -> Document:
+    """Return the one book of a sku as a page, which is empty when there is none."""
+    found = f"SELECT {LIST_COLUMNS} FROM books b WHERE b.sku = ?"
+    items, following = _page(db.execute(found, (sku,)).fetchall(), 1, str)
+    return {"items": items, "total": len(items), "next": following}
+
+
 def fold(text: str) -> str:
     """Return text as it is indexed and searched: without accents in any script, and casefolded."""
     if text.isascii():

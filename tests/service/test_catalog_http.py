@@ -178,6 +178,25 @@ def test_both_nodes_give_the_same_answers(shop: Catalogs) -> None:
         assert two.headers["bazar-node"] == TWO
 
 
+def test_a_book_is_found_by_its_sku(shop: Catalogs) -> None:
+    """In the shape of a list, at either node; a sku that nobody has is an empty one."""
+    sku = "A+B & ü/1"
+    added = shop.operate("k1", "add", book(sku=sku, title="Known"))
+    shop.tick()
+    for node in (ONE, TWO):
+        found = shop.get("/books?sku=A%2BB+%26+%C3%BC/1", to=node).json
+        assert [item["id"] for item in found["items"]] == [added.json["answer"]["id"]]
+        assert (found["total"], found["next"]) == (1, None)
+        nobody = shop.get("/books?sku=A", to=node).json
+        assert nobody == {"items": [], "total": 0, "next": None}
+
+
+@pytest.mark.parametrize("target", ["/books?sku=", "/books?sku=A&q=B", "/books?sku=A&limit=1"])
+def test_a_look_up_by_sku_takes_a_sku_and_nothing_else(shop: Catalogs, target: str) -> None:
+    """`invalid-request`."""
+    assert shop.get(target).json["code"] == "invalid-request"
+
+
 def test_an_etag_changes_with_the_book(shop: Catalogs) -> None:
     """And only then."""
     before = shop.get("/books/1").headers["etag"]

@@ -13,8 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from catalog.bookfile import BadFile, read, read_books
-from catalog.csvrows import FIELD_LINES_MAX, LINE_BYTES_MAX, BadRow
 from common import fields
+from common.csvrows import FIELD_LINES_MAX, LINE_BYTES_MAX, BadRow
 
 HEADER = "id,sku,title,authors,language,topic,topics,lcc,subjects,price_cents,stock"
 
