@@ -23,6 +23,7 @@ from frontend.api import Api
 from frontend.balancer import Balancer
 from frontend.cache import Cache
 from frontend.cluster import Cluster
+from frontend.control.tabs import add_control_room
 from frontend.counter import Counter
 from frontend.gateway import Group
 from frontend.hits import Hits
@@ -41,7 +42,7 @@ LANES = {
     "operator": Lane(workers=8, waiting_max=64, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
     "health": Lane(workers=4, waiting_max=64, body_bytes_max=PUBLIC_BODY_BYTES_MAX),
 }
-OPERATOR_READS = ("/cluster", "/orders")
+OPERATOR_READS, CONTROL_ROOM = ("/cluster", "/orders"), "/ops"
 
 
 def create_app(
@@ -83,6 +84,7 @@ def create_app(
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)
+    add_control_room(app, node=node, token=settings.admin_token, clock=clock, cluster=cluster)
     hooked = hook.Hook(app, cache, status)
     hits = Hits(cache, count=metrics.hits)
     app.extensions["bazar"] = Service(
@@ -158,4 +160,5 @@ def lane_of(method: str, path: str) -> str:
         return "health"
     if method == "POST" and (path == "/orders" or path.startswith("/purchase/")):
         return "purchases"
-    return "reads" if method in ("GET", "HEAD") and path not in OPERATOR_READS else "operator"
+    operator = path in OPERATOR_READS or path.startswith(CONTROL_ROOM)
+    return "reads" if method in ("GET", "HEAD") and not operator else "operator"
