@@ -21,6 +21,7 @@ class Balancer:
         self._lock = lock
         self._turn = 0
         self._left_alone_until: dict[str, float] = {}
+        self._answered = dict.fromkeys(names, 0)
 
     def order(self, now: float) -> list[str]:
         """Return every name: one due for its trial, the healthy from the one in turn, the rest.
@@ -49,3 +50,9 @@ class Balancer:
         """Report that a node answered."""
         with self._lock:
             self._left_alone_until.pop(name, None)
+            self._answered[name] += 1
+
+    def answered(self) -> dict[str, int]:
+        """Return how often each node has been reported to have answered."""
+        with self._lock:
+            return dict(self._answered)

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 DRIFT = 0.99  # the holder's share of the lease: clocks may run apart by 1 % on either side
@@ -55,9 +56,17 @@ class Session:
     ends_at: float
 
 
+class Kept(NamedTuple):
+    """An entry as it is shown: its key, and the write as of which it is true."""
+
+    key: Key
+    as_of: int
+
+
 class _Entry(NamedTuple, Generic[Value]):
     session: str
     value: Value
+    as_of: int
 
 
 class Cache(Generic[Value]):
@@ -153,7 +162,7 @@ class Cache(Generic[Value]):
                 self._counts[f"refused {refusal}"] += 1
                 return False
             assert self._session is not None
-            self._entries[key] = _Entry(self._session.id, value)
+            self._entries[key] = _Entry(self._session.id, value, as_of)
             self._entries.move_to_end(key)
             self._tagged.setdefault(key.tag, {})[key] = None
             self._counts["fills"] += 1
@@ -238,6 +247,29 @@ class Cache(Generic[Value]):
             hits = self._counts["hits"] + self._hits
             return dict(self._counts) | {"hits": hits, "size": len(self._entries)}
 
+    # The operator's
+
+    def ends(self, count: int) -> tuple[list[Kept], list[Kept]]:
+        """Return up to `count` entries least recently used and, of the others, up to `count` most
+        recently used, both from least to most: the lock is held for so many steps, not for all.
+        """
+        with self._lock:
+            least = list(islice(self._entries.items(), count))
+            others = min(count, len(self._entries) - len(least))
+            most = list(islice(reversed(self._entries.items()), others))[::-1]
+        return _kept(least), _kept(most)
+
+    def flush(self) -> int:
+        """Forget all entries, and return how many; the session and its floors stay, so that what
+        may be kept next is what might have been kept without.
+        """
+        with self._lock:
+            flushed = len(self._entries)
+            self._entries.clear()
+            self._tagged.clear()
+            self._counts["flushed"] += flushed
+            return flushed
+
     # With the lock held
 
     def _drop_session(self) -> None:
@@ -274,3 +306,7 @@ class Cache(Generic[Value]):
             if not siblings:
                 del self._tagged[key.tag]
             self._counts["evictions"] += 1
+
+
+def _kept(items: Iterable[tuple[Key, _Entry[Value]]]) -> list[Kept]:
+    return [Kept(key, entry.as_of) for key, entry in items]

@@ -56,6 +56,10 @@ class Group:
         """Report that a node answered."""
         self._balancer.succeeded(name)
 
+    def answered(self) -> dict[str, int]:
+        """Return how many calls each node has answered."""
+        return self._balancer.answered()
+
     def read(self, path: str, query: Mapping[str, Any], until: float) -> Answered:
         """Return the first answer got before `until`.
 

@@ -201,8 +201,8 @@ MUTATIONS = (
     Mutation(
         "a new session is an empty cache",
         "frontend/cache.py",
-        "self._entries[key] = _Entry(self._session.id, value)",
-        'self._entries[key] = _Entry("any", value)',
+        "self._entries[key] = _Entry(self._session.id, value, as_of)",
+        'self._entries[key] = _Entry("any", value, as_of)',
         "test_a_lookup_is_a_miss_then_a_hit_then_new_after_a_purchase",
     ),
     Mutation(

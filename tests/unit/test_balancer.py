@@ -117,3 +117,11 @@ def test_every_order_names_every_node_once(steps: list[tuple[str, object]]) -> N
         else:
             balancer.succeeded(str(argument))
             bad.discard(str(argument))
+
+
+def test_who_answered_is_counted(balancer: Balancer) -> None:
+    """By those who were asked and report it."""
+    for name in ("a", "b", "a"):
+        balancer.succeeded(name)
+    balancer.failed("c", 0.0)
+    assert balancer.answered() == {"a": 2, "b": 1, "c": 0}

@@ -409,3 +409,33 @@ def test_every_step_takes_the_lock() -> None:
     for step in steps:
         step()
     assert taken == ["released"] * len(steps)
+
+
+# --- the operator's ---
+
+
+def test_entries_are_shown_from_least_to_most_recently_used(shelf: Shelf) -> None:
+    """Both ends of a long list, all of a short one; to look changes nothing."""
+    for book in range(1, 7):
+        shelf.fill(book, as_of=10 + book)
+    assert shelf.cache.book(1)
+    least, most = shelf.cache.ends(2)
+    assert [(entry.key, entry.as_of) for entry in least] == [(book_key(2), 12), (book_key(3), 13)]
+    assert [entry.key for entry in most] == [book_key(6), book_key(1)]
+    least, most = shelf.cache.ends(4)
+    assert [entry.key for entry in least + most] == [book_key(book) for book in (2, 3, 4, 5, 6, 1)]
+
+
+def test_a_flush_forgets_all_entries_and_nothing_else(shelf: Shelf) -> None:
+    """The session goes on, and so do the floors: what was too old to be kept still is."""
+    shelf.fill(1)
+    shelf.fill_page("art")
+    shelf.cache.invalidate("s1", 1, 20, ["book:2"])
+    before = shelf.cache.session()
+    assert shelf.cache.flush() == 2
+    assert (shelf.count("size"), shelf.count("flushed")) == (0, 2)
+    assert shelf.cache.book(1) is None
+    assert shelf.cache.session() == before
+    assert not shelf.fill(2, as_of=19)
+    assert shelf.fill(1, "again")
+    assert shelf.cache.book(1) == "again"

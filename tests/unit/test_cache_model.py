@@ -84,6 +84,7 @@ class Walk:
             self.fetch: 24,
             self.node_answers: 24,
             self.answer_arrives: 24,
+            self.flush: 1,
         }
 
     def run(self) -> None:
@@ -219,6 +220,12 @@ class Walk:
         if self.answers:
             ticket, key, version, epoch, as_of = self.take(self.answers)
             self.cache.fill(ticket, KEYS[key], version, epoch=epoch, as_of=as_of)
+
+    # The operator
+
+    def flush(self) -> None:
+        self.cache.flush()
+        assert not any(self.cache.peek(key) for key in KEYS)
 
 
 @pytest.mark.parametrize("seed", range(16))
