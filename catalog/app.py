@@ -9,6 +9,9 @@ from flask import Flask
 from prometheus_client import CollectorRegistry, Gauge
 
 from catalog import bookfile
+from catalog.audit import Audit
+from catalog.audit_routes import add_audit
+from catalog.desk import add_desk
 from catalog.handover import Handover
 from catalog.model import Operation
 from catalog.node import Node
@@ -100,6 +103,8 @@ def create_app(
     add_reads(app, node)
     writes = Writes(app, writer)
     add_sessions(app, node, settings.frontends)
+    add_desk(app, node)
+    add_audit(app, Audit(node))
     add_replication(app, node)
     add_copying(app, node, snapshots)
     add_operating(app, Handover(node, transport, tasks), Promotion(node, transport, tasks))

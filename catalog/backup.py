@@ -21,8 +21,8 @@ from catalog.model import decode_entries
 from catalog.node import Halted
 from catalog.peer_routes import BYTES, ENTRIES_BYTES_MAX, well_formed
 from catalog.replication import KEEPING, Record, View
-from catalog.routes import count_of
 from catalog.witness import Witness
+from common import fields
 from common.auth import Signer
 from common.clock import Clock
 from common.compact import compact
@@ -145,7 +145,7 @@ def add_log(app: Flask, witness: Witness) -> None:
 
     @app.get("/replication/entries")
     def entries() -> Response:
-        after = count_of(request.args, "after", 0)
+        after = fields.count(request.args, "after", 0)
         return Response(witness.entries(after, ENTRIES_BYTES_MAX), content_type=BYTES)
 
     @app.post("/replication/release")

@@ -102,3 +102,4 @@ def topic_page_key(topic: str) -> str:
 
 
 TEXT_KEY, TOPICS_KEY, LEDGER_KEY = "text", "topics", "ledger"
+EVERY_KEY = "*"  # of a reader who looks at everything: dirty when any key is

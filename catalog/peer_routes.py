@@ -16,8 +16,9 @@ from catalog.model import decode_entries
 from catalog.node import Node
 from catalog.promotion import Promotion
 from catalog.replication import Record
-from catalog.routes import ANSWER_MARGIN_S, count_of
+from catalog.routes import ANSWER_MARGIN_S
 from catalog.snapshots import Snapshots
+from common import fields
 from common.compact import compact
 from common.direct import Asked
 from common.errors import Problem
@@ -93,7 +94,7 @@ def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:
 
     @app.get("/replication/entries")
     def entries() -> Response:
-        after = count_of(request.args, "after", 0)
+        after = fields.count(request.args, "after", 0)
         with node.db.read() as db:
             found = store.entries_after(db, after, ENTRIES_BYTES_MAX)
         if found is None:
@@ -112,7 +113,7 @@ def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:
 
     @app.get("/replication/snapshot/<snapshot_id>")
     def snapshot_part(snapshot_id: str) -> Response:
-        part = snapshots.part(snapshot_id, count_of(request.args, "offset", 0))
+        part = snapshots.part(snapshot_id, fields.count(request.args, "offset", 0))
         return Response(part, content_type=BYTES)
 
 

@@ -82,8 +82,8 @@ def add_reads(app: Flask, node: Node) -> None:
     def ledger() -> Response:
         given = query(("after", "limit"))
         after, limit = (
-            count_of(given, "after", 0),
-            min(count_of(given, "limit", 500), LEDGER_ROWS_MAX),
+            fields.count(given, "after", 0),
+            min(fields.count(given, "limit", 500), LEDGER_ROWS_MAX),
         )
         return _answer(node, node.read(LEDGER_KEY, lambda db: store.ledger(db, after, limit)))
 
@@ -96,13 +96,6 @@ def _by_sku(node: Node, given: Mapping[str, str]) -> Reading:
     fields.known(given, ("sku",))
     sku = fields.text("sku", given["sku"], fields.SKU_CHARS_MAX)
     return node.read(TEXT_KEY, lambda db: store.sku_page(db, sku))
-
-
-def count_of(given: Mapping[str, str], name: str, default: int) -> int:
-    text = given.get(name, str(default))
-    if not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise fields.invalid(name, "must be a count")
-    return int(text)
 
 
 def _answer(node: Node, reading: Reading) -> Response:

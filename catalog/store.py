@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from catalog.model import REPLICATED, Entry, Outcome, decode_entries
+from catalog.model import EVERY_KEY, REPLICATED, Entry, Outcome, decode_entries
 from common.position import ORIGIN, Position
 
 LOG_ENTRIES_MAX = 10_000
@@ -250,6 +250,8 @@ def discard_prepared(db: apsw.Connection) -> None:
 
 def is_dirty(db: apsw.Connection, key: str) -> bool:
     """Tell whether a prepared entry touches a key."""
+    if key == EVERY_KEY:
+        return db.execute("SELECT 1 FROM prepared_keys LIMIT 1").get is not None
     return db.execute("SELECT 1 FROM prepared_keys WHERE key = ?", (key,)).get is not None
 
 

@@ -195,6 +195,14 @@ def limit(value: str | None) -> int:
     return int(value)
 
 
+def count(given: Mapping[str, str], name: str, default: int) -> int:
+    """Return a query parameter that is a count."""
+    value = given.get(name, str(default))
+    if not value.isascii() or not value.isdecimal() or len(value) > 18:
+        raise invalid(name, "must be a count")
+    return int(value)
+
+
 def idempotency_key(value: Any) -> str | None:
     """Return a given key, checked; None when there is none."""
     if value is not None and not (isinstance(value, str) and _KEY.fullmatch(value)):

@@ -22,6 +22,7 @@ from common.service import (
 )
 from common.tasks import Tasks
 from common.web import OPEN_PATHS, Readiness, direct_of, new_app
+from order.desk import add_desk
 from order.follower import Follower
 from order.ledger import Ledger
 from order.metrics import Metrics
@@ -75,6 +76,7 @@ def create_app(
         store=store,
         status=lambda: status(settings.node, follower, sales),
     )
+    add_desk(app, store, clock)
     app.extensions["bazar.follower"] = follower
     app.extensions["bazar"] = Service(
         flask=app,

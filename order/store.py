@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import apsw
 
+from common.chain import Chain, Digested
 from common.database import Corrupt, Database, move_aside
 from order.model import Malformed, Order, Page, Refused
 
@@ -86,6 +87,23 @@ class Store:
                 (after, end, limit),
             )
             return [Order(*row) for row in rows], end
+
+    def newest(self, limit: int, before: int | None) -> tuple[list[Order], int]:
+        """Return the latest orders (before a number), newest first, and the cursor of then."""
+        with self._failures(), self._database.read() as db:
+            end = int(db.execute("SELECT number FROM cursor").get)
+            rows = db.execute(
+                "SELECT order_id, number, body FROM orders WHERE number <= ? AND number < ?"
+                " ORDER BY number DESC LIMIT ?",
+                (end, end + 1 if before is None else before, limit),
+            )
+            return [Order(*row) for row in rows], end
+
+    def digest(self, chain: Chain, upto: int) -> tuple[Digested, int]:
+        """Return the digest of orders 1..`upto`, as far as they are here, and the cursor."""
+        with self._failures(), self._database.read() as db:
+            end = int(db.execute("SELECT number FROM cursor").get)
+            return chain.upto(db, min(upto, end)), end
 
     def record(self, orders: Sequence[Order], cluster: str) -> None:
         """Store orders this server has just sold; the cursor stays where it is.
