@@ -23,7 +23,7 @@ from frontend.api import Api
 from frontend.balancer import Balancer
 from frontend.cache import Cache
 from frontend.cluster import Cluster
-from frontend.control.tabs import add_control_room
+from frontend.control.tabs import Parts, add_control_room
 from frontend.counter import Counter
 from frontend.gateway import Group
 from frontend.hits import Hits
@@ -84,7 +84,10 @@ def create_app(
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)
-    add_control_room(app, node=node, token=settings.admin_token, clock=clock, cluster=cluster)
+    add_control_room(
+        app, Parts(cluster, catalogs, orders, cache, operations), settings,
+        clock=clock, tasks=tasks, random=random,
+    )  # fmt: skip
     hooked = hook.Hook(app, cache, status)
     hits = Hits(cache, count=metrics.hits)
     app.extensions["bazar"] = Service(

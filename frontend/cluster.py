@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from common.peer import Http, Peer, Request
@@ -36,12 +36,14 @@ class Cluster:
         self._http = http
         self._survey = survey
 
-    def seen(self) -> dict[str, Any]:
-        """Return every node's status; one that did not answer is down, and `why` says why."""
+    def seen(self, more: Collection[str] = ()) -> dict[str, Any]:
+        """Return every node's status; one that did not answer is down, and `why` says why. `more`
+        are members of a status beside those that every node has.
+        """
         found = self._survey.ask(list(self._peers), self._status_of, STATUS_WHOLE_S)
         found[self._name] = self._status()
         nodes = [
-            _entry(service, name, found[name])
+            _entry(service, name, found[name], (*MEMBERS, *more))
             for service, names in self._services.items()
             for name in names
         ]
@@ -57,7 +59,7 @@ class Cluster:
 
     def _status_of(self, name: str) -> Found:
         status = self._peers[name].call("GET", "/status", timeout_s=STATUS_WHOLE_S).json()
-        return {member: status.get(member) for member in MEMBERS}
+        return {member: status.get(member) for member in status}  # what is no object raises
 
     def _readiness_of(self, name: str) -> Found:
         # Not through `Peer`: "not ready" is an answer here, not an error.
@@ -66,6 +68,6 @@ class Cluster:
         return {member: ready.get(member) for member in ("reads", "writes", "why")}
 
 
-def _entry(service: str, name: str, found: Found) -> dict[str, Any]:
+def _entry(service: str, name: str, found: Found, members: Iterable[str]) -> dict[str, Any]:
     entry = {"node": name, "service": service, "up": found.get("state") != DOWN}
-    return entry | {member: found.get(member) for member in MEMBERS}
+    return entry | {member: found.get(member) for member in members}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from werkzeug.test import TestResponse
 
@@ -23,13 +25,9 @@ def enter(world: World, token: str = TOKEN, onward: str = "/ops") -> TestRespons
 
 def paths(world: World, method: str) -> list[str]:
     """Return every path of the control room that takes a method, its parameters filled in."""
-    rules = [rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/ops")]
-    found = [
-        rule.build(dict.fromkeys(rule.arguments, "1"))
-        for rule in rules
-        if method in (rule.methods or ())
-    ]
-    return [path[1] for path in found if path is not None]
+    rules = world.app.url_map.iter_rules()
+    ours = [rule for rule in rules if rule.rule.startswith("/ops")]
+    return [re.sub("<.*>", "1", rule.rule) for rule in ours if method in (rule.methods or ())]
 
 
 def test_a_page_leads_to_the_form_and_back(world: World) -> None:
