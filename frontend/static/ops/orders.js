@@ -19,7 +19,7 @@ function table(items) {
   return el("table", { class: "tight" },
     el("thead", {}, el("tr", {}, ["No.", "When", "What", "Copies", "Total", "Order number"].map((head, at) => el("th", { scope: "col", class: at === 0 || at === 3 || at === 4 ? "number" : null }, head)))),
     el("tbody", {}, items.map(({ number: row, order }) => el("tr", { class: known.size && !known.has(row) && !before ? "new" : null },
-      el("td", { class: "number" }, number(row)), el("td", {}, dateTime(order.created_at)), el("td", { class: "titles" }, titles(order)),
+      el("td", { class: "number" }, number(row)), el("td", { class: "when" }, dateTime(order.created_at)), el("td", { class: "titles" }, titles(order)),
       el("td", { class: "number" }, number(copies(order))), el("td", { class: "number" }, money(order.total_cents)), el("td", {}, link(order))))));
 }
 

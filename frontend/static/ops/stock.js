@@ -25,7 +25,7 @@ function books(items) {
   return el("table", { class: "tight" },
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Book"), el("th", { scope: "col", class: "number" }, "Price"), stocked ? el("th", { scope: "col", class: "number" }, "Copies") : null)),
     el("tbody", {}, items.map((book) => el("tr", {},
-      el("td", {}, el("button", { class: "plain choose", onclick: () => choose(book.id) }, book.title), el("span", { class: "muted small" }, ` ${book.authors.join(", ")}`)),
+      el("td", {}, el("button", { class: "plain choose", onclick: () => choose(book.id) }, book.title), el("span", { class: "muted small" }, ` ${book.authors.join("; ")}`)),
       el("td", { class: "number" }, money(book.price_cents)),
       stocked ? el("td", { class: `number${book.quantity ? "" : " none"}` }, number(book.quantity)) : null))));
 }
@@ -55,7 +55,7 @@ async function choose(id, quiet = false) {
 function show({ book, received, movements }, quiet) {
   chosen = book;
   byId("book-title").textContent = book.title;
-  put("book-facts", el("p", {}, `${book.authors.join(", ")} · `, el("a", { href: `/book/${book.id}` }, `No. ${book.id}`), book.sku ? ` · ${book.sku}` : ""),
+  put("book-facts", el("p", {}, `${book.authors.join("; ")} · `, el("a", { href: `/book/${book.id}` }, `No. ${book.id}`), book.sku ? ` · ${book.sku}` : ""),
     el("dl", { class: "figures" }, fact("In stock", number(book.quantity), "stock-now"), fact("Price", money(book.price_cents), "price-now"), fact("Received", number(received)), fact("Sold", number(received - book.quantity))));
   byId("book-forms").hidden = false;
   if (!quiet || document.activeElement !== byId("price-amount")) byId("price-amount").value = (book.price_cents / 100).toFixed(2);

@@ -61,14 +61,20 @@ function seconds(seen, leading) {
 }
 
 function down(places, from, to, up, kind) {
-  const a = places[from], b = places[to];
-  const x1 = a.x + a.width / 2, y1 = a.y + CARD.height, x2 = b.x + b.width / 2, y2 = b.y - 2, bend = (y2 - y1) / 2;
   const gone = !(up[from] && up[to]);
-  return svg("path", { class: `edge ${kind}${gone ? " gone" : ""}`, d: `M${x1} ${y1} C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`, "marker-end": gone ? null : "url(#arrow)" });
+  return svg("path", { class: `edge ${kind}${gone ? " gone" : ""}`, d: between(places[from], places[to]), "marker-end": gone ? null : "url(#arrow)" });
+}
+
+// From the lower edge of one card to the upper edge of another, or the other way round.
+function between(a, b) {
+  const falls = a.y < b.y;
+  const x1 = a.x + a.width / 2, y1 = falls ? a.y + CARD.height : a.y, x2 = b.x + b.width / 2, y2 = falls ? b.y - 2 : b.y + CARD.height + 2, bend = (y2 - y1) / 2;
+  return `M${x1} ${y1} C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`;
 }
 
 function across(a, b, label) {
-  const right = b.x > a.x, beside = a.line === b.line && Math.abs(a.at - b.at) === 1;
+  if (a.line !== b.line) return [svg("path", { class: "edge strong", d: between(a, b), "marker-end": "url(#arrow-strong)" })];
+  const right = b.x > a.x, beside = Math.abs(a.at - b.at) === 1;
   const x1 = right ? a.x + a.width : a.x, x2 = right ? b.x - 2 : b.x + b.width + 2, y = a.y + CARD.height / 2;
   const under = Math.max(a.y, b.y) + CARD.height + CARD.curve;
   const middle1 = a.x + a.width / 2, middle2 = b.x + b.width / 2;
