@@ -24,6 +24,8 @@ from frontend.gateway import Group
 CHECKED_FOR_S = 2.0
 TOTALS_S, ROWS_S = 1.5, 4.0
 
+Ask = tuple[str, Mapping[str, Any]]  # a path and its query
+
 
 class Audit:
     """The invariants as data of the overview, and a button that has everything read again."""
@@ -52,33 +54,33 @@ class Audit:
         return json_answer(self._check({"again": "1"}))
 
     def _check(self, how: Mapping[str, str] | None = None) -> dict[str, Any]:
-        totals = self._ask(self._catalogs, "/audit", how or {}, "orders", TOTALS_S)
-        kept = self._ask(self._orders, "/audit", how or {}, "orders", TOTALS_S)
-        ends = {name: told["orders"] for name, told in (totals | kept).items()}
-        upto = {"upto": min(ends.values(), default=0)}
-        ledgers = self._ask(self._catalogs, "/audit/ledger", upto, "digest", TOTALS_S)
-        ledgers |= self._ask(self._orders, "/audit", upto, "digest", TOTALS_S)
-        rows = self._ask(self._catalogs, "/audit/rows", {}, "digest", ROWS_S)
         catalogs, logs = self._catalogs.peers, self._orders.peers
+        everybody = {name: ("/audit", how or {}) for name in (*catalogs, *logs)}
+        told = self._ask(everybody, "orders", TOTALS_S)
+        totals = {name: told[name] for name in catalogs if name in told}
+        ends = {name: one["orders"] for name, one in told.items()}
+        upto = {"upto": min(ends.values(), default=0)}
+        ledgers = {name: ("/audit/ledger" if name in catalogs else "/audit", upto) for name in told}
+        rows = self._ask({name: ("/audit/rows", {}) for name in totals}, "digest", ROWS_S)
         verdicts = [
             invariants.stock_conserved(catalogs, totals),
             invariants.catalogs_equal(catalogs, totals, rows),
-            invariants.orders_equal(catalogs, logs, ends, ledgers),
+            invariants.orders_equal(catalogs, logs, ends, self._ask(ledgers, "digest", TOTALS_S)),
         ]
         return {"at": rfc3339(self._clock.wall()), "verdicts": list(map(asdict, verdicts))}
 
-    def _ask(
-        self, group: Group, path: str, asked: Mapping[str, Any], member: str, whole_s: float
-    ) -> dict[str, Found]:
-        """Return what the nodes of a group answer, a document with this member; those that do not
-        are left out.
+    def _ask(self, asks: Mapping[str, Ask], member: str, whole_s: float) -> dict[str, Found]:
+        """Return what nodes answer, documents with this member; who does not is left out, and not
+        asked again: so one that is asleep holds a check up once.
         """
+        peers = {**self._catalogs.peers, **self._orders.peers}
 
         def ask(name: str) -> Found:
-            told = group.peers[name].call("GET", path, query=asked, timeout_s=whole_s).json()
+            path, asked = asks[name]
+            told = peers[name].call("GET", path, query=asked, timeout_s=whole_s).json()
             if not isinstance(told, dict) or member not in told:
                 raise ValueError(f"{name} answered with something that is not ours")
             return told
 
-        found = self._survey.ask(list(group.peers), ask, whole_s)
+        found = self._survey.ask(list(asks), ask, whole_s)
         return {name: told for name, told in found.items() if told.get("state") != DOWN}

@@ -186,6 +186,16 @@ def test_a_dead_node_is_no_breach(world: World) -> None:
     assert set(states(world).values()) == {"open"}
 
 
+def test_a_node_that_is_asleep_holds_a_check_up_once(world: World) -> None:
+    """Two seconds at most, not for each thing it would be asked."""
+    for name in ("catalog-1", "order-1", "order-2"):
+        tells(world, name, told())
+    world.http.nodes["catalog-2"] = world.silent()
+    began = world.clock.now()
+    assert states(world) == {"stock": "holds", "catalogs": "open", "orders": "holds"}
+    assert world.clock.now() - began <= 2
+
+
 def test_an_answer_that_is_not_ours_is_no_answer(world: World) -> None:
     """A list, say."""
     for name in ("catalog-1", "catalog-2", "order-1", "order-2"):
