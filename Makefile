@@ -1,6 +1,6 @@
 # `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
 # Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import), NODE=name (promote),
-# WITH_BACKUP=1 (run, status, simulate, chaos), SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder
+# WITH_BACKUP=1 (run, status, simulate, chaos), NO_BACKUP=1 (demo), SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder
 # (chaos).
 # What is given to make reaches the services as environment: no option may have the name of a config key.
 
@@ -12,7 +12,7 @@ BENCHING := .venv/.benching
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run stop status handover promote import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
+.PHONY: help install run demo stop status handover promote import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ endif
 run: $(RUNTIME) ## install, make the secrets, run all five nodes (Ctrl-C or `make stop` ends them); WITH_BACKUP=1: six
 	@$(BIN)/python -m common.config init
 	@$(BIN)/python -m common.run start
+
+demo: $(RUNTIME) ## a shop to break: six nodes, faults and shoppers on a page, in data/demo (Ctrl-C ends it); NO_BACKUP=1: five
+	@$(BIN)/python -m common.demo $(if $(NO_BACKUP),--no-backup)
 
 stop: $(RUNTIME) ## end what `make run` started from this checkout
 	@$(BIN)/python -m common.run stop

@@ -28,7 +28,15 @@ SECRETS_NAME, SEED_NAME = "secrets.env", "catalog.csv"
 
 SERVICES = {"frontend": "FRONTENDS", "catalog": "CATALOGS", "order": "ORDERS", "backup": "BACKUP"}
 SECRETS = ("CLUSTER_SECRET", "ADMIN_TOKEN")
-KEYS = (*SERVICES.values(), *SECRETS, "DATA_DIR", "LISTEN", "CACHE_CAPACITY", "CACHE_LEASE_S")
+KEYS = (
+    *SERVICES.values(),
+    *SECRETS,
+    "DATA_DIR",
+    "LISTEN",
+    "CACHE_CAPACITY",
+    "CACHE_LEASE_S",
+    "DEMO",
+)
 
 CATALOGS_NEEDED = 2
 SECRET_CHARS_MIN = 32
@@ -69,6 +77,7 @@ class Settings:
     listen_host: str
     listen_port: int
     seed_file: Path | None
+    demo: str = ""  # URL of the controller of `make demo`; empty anywhere else
 
     def url_of(self, node: str) -> str:
         """Return a node's URL; raise KeyError for a name the config file does not have."""
@@ -134,6 +143,7 @@ def _settings(
         listen_host=_listen(sources) or own.hostname or "",
         listen_port=own.port or 0,
         seed_file=seed if seed.is_file() else None,
+        demo=_demo(sources),
     )
 
 
@@ -212,6 +222,13 @@ def _listen(sources: Sources) -> str:
     if host and not _is_host(host):
         sources.fail("LISTEN", f"must be a host name or an address without a port, not {host!r}")
     return host
+
+
+def _demo(sources: Sources) -> str:
+    url = sources.text("DEMO")
+    if url and not _is_node_url(url):
+        sources.fail("DEMO", f"must be http://host:port, not {url!r}")
+    return url
 
 
 def shown(path: Path) -> str:

@@ -26,6 +26,8 @@ STARTS_THREADS = {"common/serve.py", "common/tasks.py", "common/lanes.py"}
 USES_SOCKETS = {
     "common/serve.py", "common/protocol.py", "common/ordinary.py", "common/connections.py",
     "common/calls.py", "common/exchange.py",
+    # `make demo`, a command of its own: are its ports free; its controller's calls
+    "common/demo/layout.py", "common/demo/api.py",
 }  # fmt: skip
 COMMANDS = {"catalog/importer.py"}  # a command line of its own, not part of a service
 
