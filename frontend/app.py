@@ -23,6 +23,7 @@ from frontend.api import Api
 from frontend.balancer import Balancer
 from frontend.cache import Cache
 from frontend.cluster import Cluster
+from frontend.control.faults import controller_of
 from frontend.control.tabs import Parts, add_control_room
 from frontend.counter import Counter
 from frontend.gateway import Group
@@ -85,7 +86,11 @@ def create_app(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)
     add_control_room(
-        app, Parts(cluster, catalogs, orders, cache, operations), settings,
+        app,
+        Parts(
+            cluster, catalogs, orders, cache, operations, controller_of(settings, http, signer)
+        ),
+        settings,
         clock=clock, tasks=tasks, random=random,
     )  # fmt: skip
     hooked = hook.Hook(app, cache, status)

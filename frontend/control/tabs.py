@@ -11,12 +11,14 @@ from flask import Flask
 
 from common.clock import Clock
 from common.config import Settings
+from common.peer import Peer
 from common.tasks import Tasks
 from frontend.cache import Cache
 from frontend.cluster import Cluster
 from frontend.control.arrivals import Arrivals
 from frontend.control.audit import Audit
 from frontend.control.cache_tab import CacheTab
+from frontend.control.faults import Faults
 from frontend.control.login import Login
 from frontend.control.orders import Orders
 from frontend.control.overview import Overview
@@ -35,6 +37,7 @@ class Parts:
     orders: Group
     cache: Cache[Any]
     operations: Operations
+    demo: Peer | None  # the controller of the demo that this frontend is in
 
 
 def add_control_room(
@@ -52,3 +55,5 @@ def add_control_room(
     Stock(parts.catalogs, parts.operations, clock=clock, random=random).register(room)
     Arrivals(parts.catalogs, parts.operations, clock).register(room)
     Orders(parts.orders, clock).register(room)
+    if parts.demo is not None:
+        Faults(parts.demo).register(room)

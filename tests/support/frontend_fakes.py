@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -244,7 +244,12 @@ class World:
     """A frontend, two catalogs, two order servers."""
 
     def __init__(
-        self, *, capacity: int = 64, seed: int = 1, tasks: type[InlineTasks] = InlineTasks
+        self,
+        *,
+        capacity: int = 64,
+        seed: int = 1,
+        tasks: type[InlineTasks] = InlineTasks,
+        demo: str = "",
     ) -> None:
         self.clock = FakeClock()
         self.http = FakeHttp(self.clock)
@@ -257,8 +262,8 @@ class World:
         }
         self.tasks = tasks(self.clock)
         self.app: Flask = create_app(
-            settings(capacity), clock=self.clock, http=self.http, tasks=self.tasks,
-            random=Random(seed),
+            replace(settings(capacity), demo=demo), clock=self.clock, http=self.http,
+            tasks=self.tasks, random=Random(seed),
         )  # fmt: skip
         self.service: Service = service_of(self.app)
         self.client: FlaskClient = self.app.test_client()
