@@ -25,6 +25,7 @@ from common.demo.layout import CONTROLLER, FOLDER, PAGES, PORT, PORTS, Layout
 from common.demo.warden import start_warden
 
 FAILED, USAGE = 1, 2
+MARK = "demo.pid"  # stands in every folder that is a demo's
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -79,6 +80,11 @@ def tell(console: Console, words: str) -> None:
     console.print(f"{datetime.now():%H:%M:%S}", words, highlight=False)
 
 
+def is_ours(folder: Path) -> bool:
+    """Tell whether a demo may have a folder for itself: it replaces what is in there."""
+    return not folder.exists() or (folder / MARK).is_file() or not any(folder.iterdir())
+
+
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
     """Run a shop of six real processes that can be broken from its control room."""
     parser = argparse.ArgumentParser(prog="python -m common.demo", description=main.__doc__)
@@ -87,7 +93,10 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     parser.add_argument("--no-backup", action="store_true", help="without the backup server")
     given = parser.parse_args(argv)
     layout = Layout(given.folder.absolute(), given.port, backup=not given.no_backup)
-    lock = LockFile(layout.folder / "demo.pid")
+    if not is_ours(layout.folder):
+        print(f"{shown(layout.folder)} holds something else than a demo", file=sys.stderr)
+        return USAGE
+    lock = LockFile(layout.folder / MARK)
     try:
         lock.acquire()
     except Held as held:

@@ -7,7 +7,6 @@ order that a walk missed is asked for by name before it is called lost.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from urllib.parse import urlencode
 
 from common.demo.client import Answer, Client, NoAnswer
@@ -16,7 +15,7 @@ from common.demo.receipts import Receipts
 PAGE = 200
 TIMEOUT_S = 2.0
 PAUSE_S = 1.0
-PAUSE_PER_WALK = 5  # a long list is walked less often
+PAUSE_PER_WALK = 2  # a long list is walked less often
 ASKED_MAX = 50
 
 
@@ -27,14 +26,18 @@ class Check:
         self._shop = shop
         self._headers = {"Authorization": f"Bearer {token}"}
         self._receipts = receipts
+        self.reachable = True  # whether the list could be had the last time
 
     async def run(self) -> None:
         """Walk, for ever."""
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            with suppress(NoAnswer):
+            try:
                 await self.walk()
+                self.reachable = True
+            except NoAnswer:
+                self.reachable = False
             await asyncio.sleep(PAUSE_S + PAUSE_PER_WALK * (loop.time() - began))
 
     async def walk(self) -> None:

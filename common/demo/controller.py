@@ -48,7 +48,7 @@ class Demo:
         }  # fmt: skip
         self.faults = Faults(self.nodes, self.network, self.diary, group)
         self.watch = Watch(_signed(layout, settings), self.diary)
-        self.nemesis = Nemesis(layout, self.faults, self.watch, self.diary)
+        self.nemesis = Nemesis(layout, self.faults, self.watch, self.diary, sleep=asyncio.sleep)
         self.figures, self.receipts = Figures(), Receipts()
         shop = layout.node_port(PAGES[0])
         self.load = Load(
@@ -102,7 +102,8 @@ class Demo:
                 "recent": self.figures.recent(now), "series": self.figures.series(now),
                 "codes": dict(self.figures.codes.most_common()),
             },
-            "receipts": self.receipts.shown(), "diary": self.diary.shown(),
+            "receipts": self.receipts.shown() | {"listed": self._check.reachable},
+            "diary": self.diary.shown(),
         }  # fmt: skip
 
     def _node(self, name: str) -> dict[str, Any]:

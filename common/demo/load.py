@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import count
 from random import Random
 from typing import Any
 from urllib.parse import quote
@@ -25,7 +26,7 @@ BUYING_MAX = 200  # of those, who buy
 BUYERS, AGAIN = 0.2, 0.1
 KINDS = {"look": 75, "browse": 15, "search": 10}
 READ_S, PURCHASE_S = 2.0, 6.0  # patience for one answer; the shop promises 0.9 and 5
-RETRY_S = (0.1, 0.5)
+RETRY_S, RETRY_S_MAX = 0.2, 2.0  # twice as long each time, and a bit by chance
 LATE_S = 0.5  # who should have come longer ago does not come any more
 LOW, RESTOCK = 80, 400
 OPEN = (
@@ -59,6 +60,11 @@ class Load:
         self._number = 0
         self._task: asyncio.Task[None] | None = None
         self.rate = 0
+
+    @property
+    def inside(self) -> int:
+        """Return how many shoppers have come and not left."""
+        return len(self._shoppers)
 
     def set_rate(self, rate: int) -> None:
         """Have so many shoppers come each second; 0: none."""
@@ -95,7 +101,7 @@ class Load:
         self.set_rate(0)
 
     def _let_in(self) -> None:
-        if len(self._shoppers) >= WAITING_MAX:
+        if self.inside >= WAITING_MAX:
             self._figures.answered("not-let-in", self._diary.now(), good=False)
             return
         buys = self._random.random() < BUYERS and self._receipts.open < BUYING_MAX
@@ -166,13 +172,15 @@ class Load:
 
     async def _decided(self, key: str, path: str, document: Mapping[str, Any]) -> Asked:
         """Ask until the answer says what became of it."""
-        while True:
+        for tries in count():
             answered, answer = await self._try("POST", path, PURCHASE_S, key, document)
             if answered not in OPEN:
                 return answered, answer
             if answered in UNCLEAR:
                 self._receipts.unclear(key)
-            await asyncio.sleep(self._random.uniform(*RETRY_S))
+            pause_s = min(RETRY_S_MAX, RETRY_S * 2 ** min(tries, 8))
+            await asyncio.sleep(pause_s * self._random.uniform(0.5, 1.0))
+        raise AssertionError("counting has no end")
 
     async def _try(
         self, method: str, path: str, timeout_s: float, key: str = "", document: Any = None

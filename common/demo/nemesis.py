@@ -7,7 +7,7 @@ once the shop is whole again, so a slow machine gets the same faults, later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -29,19 +29,24 @@ from common.demo.schedule import (
 from common.demo.watch import Watch
 from common.errors import Problem
 
-RECOVERY_S = 30.0  # no longer is waited for the shop to be whole
 LOOK_S = 0.2
 SEED_MAX = 2**31
+
+Sleep = Callable[[float], Awaitable[None]]
 
 
 class Nemesis:
     """One schedule at a time."""
 
-    def __init__(self, layout: Layout, faults: Faults, watch: Watch, diary: Diary) -> None:
+    def __init__(
+        self, layout: Layout, faults: Faults, watch: Watch, diary: Diary, *, sleep: Sleep
+    ) -> None:
         self._layout = layout
         self._faults = faults
         self._watch = watch
         self._diary = diary
+        self._sleep = sleep
+        self._changing = asyncio.Lock()  # one start or stop at a time
         self._task: asyncio.Task[None] | None = None
         self._on: dict[int, tuple[Step, str, float]] = {}  # number -> step, node, until
         self._undoing: set[asyncio.Task[None]] = set()
@@ -55,7 +60,11 @@ class Nemesis:
         """Begin a schedule from its first step, in place of one that runs."""
         if not 0 <= seed < SEED_MAX:
             raise Problem("invalid-request", f"seed: a whole number, 0 to {SEED_MAX - 1}")
-        await self.stop()
+        async with self._changing:
+            await self._stop()
+            self._start(seed, rough=rough)
+
+    def _start(self, seed: int, *, rough: bool) -> None:
         self._seed, self._rough, self._number = seed, rough, 0
         kind = "rough" if rough else "gentle"
         self._diary.note(NOTE, f"schedule {seed} ({kind}) begins")
@@ -65,6 +74,10 @@ class Nemesis:
 
     async def stop(self) -> None:
         """End the schedule, and undo what is on."""
+        async with self._changing:
+            await self._stop()
+
+    async def _stop(self) -> None:
         if self._task is None:
             return
         for task in (self._task, *self._undoing):
@@ -87,18 +100,16 @@ class Nemesis:
             await self._begin(step)
             if not step.rough:
                 self._phase = "the fault is on"
-                await asyncio.sleep(step.hold_s)
+                await self._sleep(step.hold_s)
                 await self._undo(step.number)
                 await self._until_whole()
             self._phase = "calm"
-            await asyncio.sleep(step.calm_s)
+            await self._sleep(step.calm_s)
 
     async def _until_whole(self) -> None:
         self._phase = "waiting until the shop is whole"
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RECOVERY_S):
-                while not self._watch.is_whole():
-                    await asyncio.sleep(LOOK_S)
+        while not self._watch.is_whole():
+            await self._sleep(LOOK_S)
 
     async def _begin(self, step: Step) -> None:
         node = step.node if step.node != LEADER else self._watch.leader or "catalog-1"
@@ -131,7 +142,7 @@ class Nemesis:
             self._faults.delay(node, step.amount_ms)
 
     async def _undo_later(self, step: Step) -> None:
-        await asyncio.sleep(step.hold_s)
+        await self._sleep(step.hold_s)
         await self._undo(step.number)
 
     async def _undo(self, number: int) -> None:

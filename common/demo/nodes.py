@@ -44,6 +44,7 @@ class Node:
         self._environ = environ
         self._log = log
         self._finish_s = finish_s
+        self._starting = asyncio.Lock()  # one process at a time
         self._process: asyncio.subprocess.Process | None = None
         self._listens = self._paused = False
         self._life: asyncio.Task[None] | None = None
@@ -64,8 +65,11 @@ class Node:
 
     async def start(self, group: int, changed: Changed) -> None:
         """Start a node that is dead, in a process group."""
-        if self._process is not None:
-            return
+        async with self._starting:
+            if self._process is None:
+                await self._start(group, changed)
+
+    async def _start(self, group: int, changed: Changed) -> None:
         with self._log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *self._command, cwd=ROOT, env=self._environ, process_group=group,

@@ -15,10 +15,12 @@ from common.auth import Signer
 from common.demo.api import BODY_BYTES_MAX, Api, Server
 from common.demo.client import Answer, Client
 from common.demo.controller import Demo
+from common.demo.diary import Diary
 from common.demo.layout import CONTROLLER, Layout
+from common.demo.nemesis import Nemesis
 from common.demo.schedule import CUT, CUT_OFF, DELAY, steps
 from common.peer import Request
-from tests.support.demo import run, until
+from tests.support.demo import free_range, run, until
 from tests.support.frontend_fakes import SECRET, TOKEN, World, answer, dead, refusal
 from tests.support.processes import free_ports
 
@@ -54,7 +56,7 @@ class Asking:
 
 @asynccontextmanager
 async def asking(folder: Path) -> AsyncIterator[Asking]:
-    layout = Layout(folder, 21_000)
+    layout = Layout(folder, free_range())  # nobody else's ports: its shoppers do go there
     settings = layout.prepare()
     (port,) = free_ports(1)
     demo = Demo(layout, settings, 0, lambda words: None)
@@ -216,6 +218,71 @@ def test_a_gentle_schedule_hurts_nobody_before_the_shop_is_whole(tmp_path: Path)
             assert (schedule["on"], schedule["phase"]) == ([], "waiting until the shop is whole")
 
     run(testing())
+
+
+class PretendWatch:
+    """Sees a shop that is whole again after a few looks."""
+
+    leader = "catalog-2"
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def is_whole(self) -> bool:
+        self.looks += 1
+        return self.looks % 3 == 0
+
+
+class PretendFaults:
+    """Writes down what was done, and when it was looked whether the shop is whole."""
+
+    def __init__(self, watch: PretendWatch) -> None:
+        self.done: list[tuple[str, int]] = []
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        def do(*arguments: Any) -> asyncio.Future[None]:
+            words = " ".join(map(str, (name, *arguments)))
+            self.done.append((words, self._watch.looks))
+            finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            finished.set_result(None)
+            return finished
+
+        return do
+
+
+def played(seed: int, faults: int) -> list[tuple[str, int]]:
+    """Return what a gentle schedule does, with no time lost; then it is stopped."""
+
+    async def testing() -> list[tuple[str, int]]:
+        watch = PretendWatch()
+        done = PretendFaults(watch)
+        layout, diary = Layout(Path("unused"), 21_000), Diary(lambda words: None)
+        nemesis = Nemesis(layout, done, watch, diary, sleep=lambda seconds: asyncio.sleep(0))  # type: ignore[arg-type]
+        await nemesis.start(seed, rough=False)
+        await until(lambda: len(done.done) >= 2 * faults, "the faults")
+        await nemesis.stop()
+        return done.done[: 2 * faults]
+
+    return run(testing())
+
+
+UNDOING = {
+    "kill": "restart", "pause": "resume", "cut_off": "rejoin", "cut": "mend", "delay": "delay",
+}  # fmt: skip
+
+
+def test_a_gentle_schedule_undoes_each_fault_and_waits_for_the_shop_before_the_next() -> None:
+    """One at a time; who is called the leader is the one of that moment."""
+    done = played(1, 30)
+    for (broken, at), (mended, later) in zip(done[::2], done[1::2], strict=True):
+        kind, node, *_ = broken.split()
+        assert mended.split()[:2] == [UNDOING[kind], node]
+        assert later == at, "undone first, looked at then"
+    for (_, undone), (_, begun) in zip(done[1::2], done[2::2], strict=False):
+        assert begun >= undone + 3, "it was seen whole in between"
+    assert not any("leader" in words for words, _ in done)
+    assert [words for words, _ in played(1, 30)] == [words for words, _ in done]
 
 
 # --- the frontend's side ---

@@ -18,11 +18,11 @@ from common.demo.network import Network
 from common.demo.nodes import DEAD, PAUSED, RUNNING, Node
 from common.demo.warden import start_warden
 from common.errors import Problem
-from tests.support.demo import call, run, until
-from tests.support.processes import ROOT, free_ports
+from tests.support.demo import call, free_range, gone, run, state_of, until
+from tests.support.processes import ROOT
 from tests.support.wait import wait_until
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups and SIGSTOP are POSIX")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 LISTENER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
 NODE = LISTENER + "while True: s.accept()"
@@ -35,7 +35,7 @@ class Broken:
 
     def __init__(self, folder: Path, group: int, program: str) -> None:
         self.told: list[str] = []
-        layout = Layout(folder, _first_of_a_range())
+        layout = Layout(folder, free_range())
         self.network = Network(layout)
         self.nodes = {
             name: Node(
@@ -62,14 +62,6 @@ class Broken:
             return False
         await caller.hang_up()
         return True
-
-
-def _first_of_a_range() -> int:
-    """Return a port after which nobody listens on the next ones, as far as one can know."""
-    for port in free_ports(50):
-        if not Layout(Path("unused"), port).taken_ports():
-            return port
-    raise AssertionError("no free range of ports")
 
 
 @asynccontextmanager
@@ -214,7 +206,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_controller_leaves_nothing_behind() -> None:
     """kill -9, and a node that stands still."""
     controller = subprocess.Popen(
@@ -229,26 +220,4 @@ def test_a_killed_controller_leaves_nothing_behind() -> None:
 
 
 def stands_still(pid: int | None) -> bool:
-    if sys.platform != "linux":
-        return True
     return state_of(pid) == "T"
-
-
-def state_of(pid: int | None) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
-    except FileNotFoundError:
-        return ""
-
-
-def gone(pid: int) -> bool:
-    """Tell whether a process has ended; one that nobody has waited for yet has."""
-    return state_of(pid) in ("", "Z") if sys.platform == "linux" else not alive(pid)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -7,9 +7,12 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
+from common.demo.layout import Layout
 from common.demo.links import HOST
+from tests.support.processes import free_ports
 
 T = TypeVar("T")
 
@@ -33,6 +36,27 @@ async def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < late, f"not within {DEADLINE_S:g} s: {what}"
         await asyncio.sleep(LOOK_S)
+
+
+def free_range() -> int:
+    """Return the first of as many free ports in a row as a demo needs."""
+    for port in free_ports(50):
+        if not Layout(Path("unused"), port).taken_ports():
+            return port
+    raise AssertionError("no free range of ports")
+
+
+def state_of(pid: int | None) -> str:
+    """Return the letter that Linux has for what a process does; none: there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except FileNotFoundError:
+        return ""
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended; one that nobody has waited for yet has."""
+    return state_of(pid) in ("", "Z")
 
 
 @asynccontextmanager

@@ -68,11 +68,12 @@ function stretches(seconds) {
 
 function line(points, kind) {
   if (points.length === 1) return svg("circle", { cx: points[0][0], cy: points[0][1], r: 1.6, class: `dot ${kind}` });
-  return svg("polyline", { class: `line ${kind}`, points: points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ") });
+  return svg("polyline", { class: `curve ${kind}`, points: points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ") });
 }
 
 function times(x, y, wide) {
-  return svg("g", {}, [120, 90, 60, 30, 0].map((ago) => svg("text", { class: "tick", y: y + 16,
+  const shown = wide < 500 ? [120, 60, 0] : [120, 90, 60, 30, 0];
+  return svg("g", {}, shown.map((ago) => svg("text", { class: "tick", y: y + 16,
     x: LEFT + (wide - LEFT - RIGHT) * (1 - ago / SECONDS), "text-anchor": ago === 0 ? "end" : ago === 120 ? "start" : "middle" },
   ago ? `${ago} s ago` : "now")));
 }

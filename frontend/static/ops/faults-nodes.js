@@ -33,7 +33,7 @@ function card(name, delays, fault) {
   el("option", { value: 0 }, "no delay"), delays.map((ms) => el("option", { value: ms }, `${ms} ms late`)));
   const title = el("h3", {}, name), badge = el("span", { class: "badge" }), words = el("p", { class: "muted small" });
   const buttons = el("div", { class: "buttons", role: "group", "aria-label": name }, run, pause, cut, delay);
-  const item = el("li", { class: "node", id: `node-${name}` }, el("div", { class: "node-head" }, title, badge), words, buttons);
+  const item = el("li", { class: "machine", id: `node-${name}` }, el("div", { class: "machine-head" }, title, badge), words, buttons);
 
   function show(found) {
     node = found;

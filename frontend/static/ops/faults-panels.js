@@ -21,13 +21,25 @@ export function showScore({ receipts, nodes, pairs, leader, whole, load }) {
 
 function more(receipts, load) {
   if (!receipts.sold && !load.rate) return "Let some shoppers in, then kill the leader.";
-  const parts = [`${plural(receipts.found, "order", "orders")} found in the shop's list, walked ${plural(receipts.walks, "time", "times")}`];
+  const walked = receipts.listed ? `walked ${plural(receipts.walks, "time", "times")}` : "which cannot be had just now";
+  const parts = [`${plural(receipts.found, "order", "orders")} found in the shop's list, ${walked}`];
   parts.push(`${plural(receipts.open, "purchase", "purchases")} not decided yet`);
   if (receipts.resolved) parts.push(`${number(receipts.resolved)} unknown at first, then resolved`);
   if (receipts.again) parts.push(`${number(receipts.again)} asked for twice, the same order each time`);
   if (receipts.sold_out) parts.push(`${number(receipts.sold_out)} sold out`);
   if (receipts.others && !receipts.open) parts.push(`${plural(receipts.others, "order", "orders")} by others: yours, perhaps`);
   return `${parts.join(" · ")}.`;
+}
+
+const TITLES = { stock: "no copy appears or is lost", catalogs: "both catalogs hold the same", orders: "both order logs hold every order" };
+const STATES = { holds: ["✓", "holds"], open: ["?", "cannot be said now"], broken: ["✕", "BROKEN"] };
+
+/** Show what `/ops` says in full; null: nobody could be asked. */
+export function showInvariants(found) {
+  put("invariants", (found?.verdicts ?? []).map(({ name, state, text }) => {
+    const [sign, words] = STATES[state];
+    return el("li", { class: `is-${state}`, title: text }, `${sign} ${TITLES[name] ?? name}: ${words}${state === "broken" ? `, ${text}` : ""}`);
+  }));
 }
 
 export function condition(node) {

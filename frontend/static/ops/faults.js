@@ -1,13 +1,14 @@
 // The page where a demo is broken: asks every second how it is, and sends what the buttons want.
 
-import { number, poll, send, sentence, tell } from "./live.js";
+import { get, number, poll, send, sentence, tell } from "./live.js";
 import { drawChart } from "./faults-chart.js";
 import { drawMap, showLinks, showNodes } from "./faults-nodes.js";
-import { showCodes, showDiary, showFigures, showSchedule, showScore } from "./faults-panels.js";
+import { showCodes, showDiary, showFigures, showInvariants, showSchedule, showScore } from "./faults-panels.js";
 
 const field = (id) => document.getElementById(id);
 const state = poll("/ops/data/demo", 1000, render);
-let last = null;
+const SAID_MS = 8000, CHECK_MS = 5000;
+let last = null, silence = 0, acting = 0;
 
 function render(found) {
   if (last === null && found.load.rate > 0) showRate(found.load.rate);
@@ -21,14 +22,34 @@ function render(found) {
   showSchedule(found.schedule);
   showDiary(found);
   drawChart(field("chart"), found);
-  field("restarts").checked = found.restarts;
+  showLeaderButton(found);
+  if (!acting) field("restarts").checked = found.restarts;
   field("load-stop").disabled = found.load.rate === 0;
   field("schedule-stop").disabled = !found.schedule.running;
   field("load-start").textContent = found.load.rate === 0 ? "Let them in" : "Change the rate";
 }
 
-/** Have something done; say what came of it, and look at once. */
+/** Have the invariants checked, every few seconds: nodes that are away make it slow, so it waits for nobody. */
+async function check() {
+  if (!document.hidden) await get("/ops/data/invariants").then(showInvariants, () => showInvariants(null));
+  setTimeout(check, CHECK_MS);
+}
+check();
+
+// The one button that is the point of it all: kill whoever leads, and start a dead catalog again.
+function showLeaderButton({ leader, nodes }) {
+  const button = field("leader-button");
+  const dead = nodes.find((node) => node.service === "catalog" && node.state === "dead");
+  button.textContent = dead ? `Start ${dead.node} again` : "Kill the leader";
+  button.disabled = !dead && !leader;
+  button.onclick = () => dead ? fault({ do: "restart", node: dead.node }, `${dead.node} is started again.`)
+    : fault({ do: "kill", node: leader }, `${leader} was killed.`);
+}
+
+/** Have something done; say for a while what came of it, and look at once. */
 async function act(path, body, words) {
+  clearTimeout(silence);
+  acting += 1;
   try {
     await send(path, body);
     tell("said", "good", words);
@@ -36,6 +57,8 @@ async function act(path, body, words) {
     const gone = error instanceof TypeError && body.node?.startsWith("frontend");
     tell("said", "warn", gone ? "That frontend serves this page; it comes back by itself in a few seconds." : sentence(error));
   }
+  acting -= 1;
+  silence = setTimeout(() => tell("said", "", ""), SAID_MS);
   state.now();
 }
 
@@ -61,5 +84,5 @@ field("schedule-form").addEventListener("submit", (event) => {
 field("schedule-stop").addEventListener("click", () => act("/ops/do/schedule", { do: "stop" }, "The schedule has stopped; what it had broken is mended."));
 field("restarts").addEventListener("change", () => fault({ do: "restarts", on: field("restarts").checked },
   field("restarts").checked ? "Dead nodes are started again after 3 seconds." : "Dead nodes stay dead until you start them."));
-field("heal").addEventListener("click", () => fault({ do: "heal" }, "Everything is mended."));
+field("heal").addEventListener("click", () => fault({ do: "heal" }, "Everything is mended, and no schedule runs."));
 addEventListener("resize", () => { if (last) drawChart(field("chart"), last); });
