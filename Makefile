@@ -1,5 +1,5 @@
 # `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
-# Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv (import), NODE=name (promote),
+# Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv MAP=.. (import), NODE=name (promote),
 # WITH_BACKUP=1 (run, status, simulate, chaos), NO_BACKUP=1 (demo), SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder
 # (chaos).
 # What is given to make reaches the services as environment: no option may have the name of a config key.
@@ -36,9 +36,10 @@ stop: $(RUNTIME) ## end what `make run` started from this checkout
 status: $(RUNTIME) ## ask every node how it is, and say whether the shop can read and write; WITH_BACKUP=1 as for run
 	@$(BIN)/python -m common.status
 
-import: $(RUNTIME) ## load a catalogue through the leader: make import FILE=books.csv
+import: $(RUNTIME) ## load books or a delivery: make import FILE=books.csv [MAP=title=Titel,..] [PRICE_CENTS=..] [STOCK=..] [TOPIC=..]
 	@test -n "$(FILE)" || { echo 'which file? make import FILE=books.csv' >&2; exit 2; }
-	@$(BIN)/python -m catalog.importer "$(FILE)"
+	@$(BIN)/python -m catalog.importer "$(FILE)" $(if $(MAP),--map "$(MAP)") $(if $(PRICE_CENTS),--price-cents "$(PRICE_CENTS)") \
+	  $(if $(STOCK),--stock "$(STOCK)") $(if $(TOPIC),--topic "$(TOPIC)")
 
 handover: $(RUNTIME) ## have the leader hand over to the other catalog
 	@$(BIN)/python -m catalog.operate handover

@@ -8,7 +8,7 @@ import apsw
 from flask import Flask
 from prometheus_client import CollectorRegistry, Gauge
 
-from catalog import bookfile
+from catalog import bookfile, layouts
 from catalog.audit import Audit
 from catalog.audit_routes import add_audit
 from catalog.desk import add_desk
@@ -135,7 +135,7 @@ def _open_node(settings: Settings, peer: str, clock: Clock, random: Random) -> N
         raise StartRefused(f"{folder} cannot be used: {error}") from error
 
 
-def _read_seed(settings: Settings) -> list[bookfile.Book]:
+def _read_seed(settings: Settings) -> list[layouts.Book]:
     """Return the seed catalogue, one operation; raise `StartRefused` when it is not usable."""
     if settings.seed_file is None:
         return []

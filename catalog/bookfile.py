@@ -1,32 +1,32 @@
 """Reads a file of books: CSV, plain or gzipped, in our own layout or Project Gutenberg's.
 
-Law: every row comes out once, in order, as a book that `common.fields.book` has checked or as a
-`BadRow` that says why not; memory does not grow with the file except for the skus seen.
+Law: every row comes out once, in order, as a book that `common.fields.book` has checked, as a
+`BadRow` that says why not, or as a `LeftOut`; memory does not grow with the file except for the
+skus seen.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
+from catalog.layouts import MAPPABLE, Book, Given, layout_of
 from common import fields
 from common.csvrows import BadRow, CsvRows, Row
+from common.delivery import column_names
 from common.errors import Problem
 
-Book = dict[str, Any]
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-_WHOLE = re.compile(r"-?[0-9]{1,40}", re.ASCII)
-_LIFE_DATES = re.compile(r",\s*(\d{1,4}\??( BCE)?)?-(\d{1,4}\??( BCE)?)?$", re.ASCII)
-_ROLE = re.compile(r"\s*\[[^\]]*\]$")
-_SHELF_KIND = re.compile(r"^(Browsing|Category):\s*")
+Mapped = Mapping[str, str]  # a column's name in the file -> the name that it has for us
 
 
 class BadFile(Exception):
@@ -34,47 +34,81 @@ class BadFile(Exception):
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """One kind of file: the columns it must have, and how its cells make the fields of a book."""
+class LeftOut:
+    """A row that is in order and no book of a bookshop: a recording, a picture."""
 
-    required: tuple[str, ...]
-    fields: Callable[[Mapping[str, str]], Book]
+    line: int
 
 
-def read(
-    source: BinaryIO, *, price_cents: int = 999, quantity: int = 10
-) -> Iterator[Book | BadRow]:
-    """Yield each row of a file as a checked book or as a `BadRow`.
+@dataclass(frozen=True)
+class Sheet:
+    """A file whose first row has been read: the names of its columns, and the rows to come."""
 
-    Price and quantity are for Project Gutenberg's layout, which has none. Raises `BadFile`: before
-    the first row when this is no such file, later when it breaks off.
+    names: list[str]
+    rows: CsvRows
+
+
+def mapping(text: str) -> dict[str, str]:
+    """Read `title=Title,authors=Writer`: our fields and the headers they have in a file; a header
+    with a comma is quoted as in CSV (`"authors=Last, First"`). Raises `BadFile`.
     """
+    found: dict[str, str] = {}
+    for pair in next(csv.reader([text], skipinitialspace=True), []):
+        field, equals, header = (part.strip() for part in pair.partition("="))
+        if not (field and equals and header):
+            raise BadFile(f"--map: {pair!r} is not field=header")
+        if field not in MAPPABLE:
+            raise BadFile(f"--map: there is no field {field} (fields: {', '.join(MAPPABLE)})")
+        if field in found.values():
+            raise BadFile(f"--map: {field} is named twice")
+        if header.lower() in found:
+            raise BadFile(f"--map: the column {header} is named twice")
+        found[header.lower()] = field
+    return found
+
+
+def opened(source: BinaryIO, mapped: Mapped | None = None) -> Sheet:
+    """Read a file's first row; raise `BadFile` when it names no columns, or not those mapped."""
+    with readable():
+        rows = CsvRows(unpacked(source))
+        return Sheet(_names(rows.header(), mapped or {}), rows)
+
+
+def books(sheet: Sheet, given: Given | None = None) -> Iterator[Book | BadRow | LeftOut]:
+    """Yield each row. Raises `BadFile`: before the first row when these are no books, later when
+    the file breaks off.
+    """
+    with readable():
+        yield from _books(sheet, given or Given())
+
+
+def read_books(path: Path) -> list[Book]:
+    """Return all books of a file that must be perfect; raise `BadFile` naming its bad rows."""
+    found: list[Book] = []
+    bad: list[str] = []
+    with path.open("rb") as source:
+        for item in books(opened(source)):
+            if isinstance(item, BadRow):
+                bad.append(f"line {item.line}: {item.reason}")
+            elif not isinstance(item, LeftOut):
+                found.append(item)
+    if bad:
+        raise BadFile(f"{path.name}: " + "; ".join(bad))
+    return found
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Raise `BadFile` for what goes wrong while a file is read."""
     try:
-        yield from _books(
-            CsvRows(_unpacked(source)), {"price_cents": price_cents, "quantity": quantity}
-        )
+        yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BadFile(f"the gzip file is damaged: {error}") from error
     except OSError as error:
         raise BadFile(f"reading failed: {error.strerror or error}") from error
 
 
-def read_books(path: Path) -> list[Book]:
-    """Return all books of a file that must be perfect; raise `BadFile` naming its bad rows."""
-    books: list[Book] = []
-    bad: list[str] = []
-    with path.open("rb") as source:
-        for item in read(source):
-            if isinstance(item, BadRow):
-                bad.append(f"line {item.line}: {item.reason}")
-            else:
-                books.append(item)
-    if bad:
-        raise BadFile(f"{path.name}: " + "; ".join(bad))
-    return books
-
-
-def _unpacked(source: BinaryIO) -> BinaryIO:
+def unpacked(source: BinaryIO) -> BinaryIO:
     """Return the stream of lines inside a plain or gzipped file, told apart by the first bytes."""
     stream = (
         source
@@ -89,101 +123,56 @@ def _unpacked(source: BinaryIO) -> BinaryIO:
     return stream
 
 
-def _books(rows: CsvRows, extra: Book) -> Iterator[Book | BadRow]:
-    names = _column_names(rows.header())
-    layout = _layout_of(names)
+def _books(sheet: Sheet, given: Given) -> Iterator[Book | BadRow | LeftOut]:
+    layout = layout_of(sheet.names, given)
+    if missing := layout.missing(sheet.names):
+        found = repr(", ".join(sheet.names)[:200])
+        raise BadFile(f"columns missing: {', '.join(missing)} (the first line has {found})")
 
-    def book_of(cells: list[str]) -> Book:
-        return fields.book(extra | layout.fields(dict(zip(names, cells, strict=True))))
+    def book_of(cells: list[str]) -> Book | None:
+        book = layout.book(dict(zip(sheet.names, cells, strict=True)), layout.given)
+        return None if book is None else fields.book(book)
 
     def is_whole(cells: list[str]) -> bool:
         try:
-            return bool(book_of(cells))
+            book_of(cells)
         except Problem:
             return False
+        return True
 
     lines_of_skus: dict[str, int] = {}
-    for row in rows.rest(len(names), is_whole):
+    for row in sheet.rows.rest(len(sheet.names), is_whole):
         yield row if isinstance(row, BadRow) else _checked(row, book_of, lines_of_skus)
 
 
 def _checked(
-    row: Row, book_of: Callable[[list[str]], Book], lines_of_skus: dict[str, int]
-) -> Book | BadRow:
+    row: Row, book_of: Callable[[list[str]], Book | None], lines_of_skus: dict[str, int]
+) -> Book | BadRow | LeftOut:
     """Return the row's book, unless a field is wrong or an earlier row of the file has its sku."""
     try:
         book = book_of(row.cells)
     except Problem as problem:
         return BadRow(row.line, problem.detail)
+    if book is None:
+        return LeftOut(row.line)
     first = lines_of_skus.setdefault(book["sku"], row.line)
     if first != row.line:
         return BadRow(row.line, f"sku: {book['sku']} is already on line {first}")
     return book
 
 
-def _column_names(header: Row | BadRow | None) -> list[str]:
+def _names(header: Row | BadRow | None, mapped: Mapped) -> list[str]:
+    """Return the columns' names, those mapped by our name; whose name that takes has none."""
     if header is None:
         raise BadFile("the file is empty")
     if isinstance(header, BadRow):
         raise BadFile(f"the first line should name the columns: {header.reason}")
-    names = [name.strip().lower() for name in header.cells]
+    names = column_names(header.cells)
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise BadFile(f"the first line names a column twice: {', '.join(twice)}")
-    return names
-
-
-def _layout_of(names: list[str]) -> _Layout:
-    layout = GUTENBERG if "text#" in names else BAZAR
-    missing = [name for name in layout.required if name not in names]
-    if layout is BAZAR and "topics" not in names and "topic" not in names:
-        missing.append("topics (or topic)")
-    if missing:
+    if missing := sorted(set(mapped) - set(names)):
         found = repr(", ".join(names)[:200])
-        raise BadFile(f"columns missing: {', '.join(missing)} (the first line has {found})")
-    return layout
-
-
-def _bazar_fields(cells: Mapping[str, str]) -> Book:
-    return {
-        "sku": cells["sku"],
-        "title": cells["title"],
-        "authors": _parts(cells["authors"], ";"),
-        "topics": _parts(cells.get("topics", ""), "|") or _parts(cells.get("topic", ""), "|"),
-        "price_cents": _whole("price_cents", cells["price_cents"], fields.PRICE_CENTS_MAX),
-        "quantity": _whole("stock", cells["stock"], fields.STOCK_MAX),
-    }
-
-
-def _gutenberg_fields(cells: Mapping[str, str]) -> Book:
-    """Map `pg_catalog.csv` (described at www.gutenberg.org/ebooks/offline_catalogs.html).
-
-    Its people carry life dates, and helpers a role: `Pusey, E. B., 1800-1882 [Translator]`;
-    its shelves may carry their kind: `Browsing: Poetry`.
-    """
-    people = _parts(cells["authors"], ";")
-    authors = [person for person in people if not _ROLE.search(person)] or people
-    shelves = [_SHELF_KIND.sub("", shelf) for shelf in _parts(cells["bookshelves"], ";")]
-    return {
-        "sku": f"PG{cells['text#'].strip()}" if cells["text#"].strip() else "",
-        "title": cells["title"],
-        "authors": [_LIFE_DATES.sub("", _ROLE.sub("", author)) for author in authors],
-        "topics": shelves or _parts(cells["subjects"], ";"),
-    }
-
-
-BAZAR = _Layout(("sku", "title", "authors", "price_cents", "stock"), _bazar_fields)
-GUTENBERG = _Layout(("text#", "title", "authors", "subjects", "bookshelves"), _gutenberg_fields)
-
-
-def _parts(cell: str, separator: str) -> list[str]:
-    return [part for part in (piece.strip() for piece in cell.split(separator)) if part]
-
-
-def _whole(field: str, cell: str, high: int) -> int:
-    number = cell.strip()
-    if not number:
-        raise fields.invalid(field, "must not be empty")
-    if not _WHOLE.fullmatch(number):
-        raise fields.invalid(field, f"must be a whole number, this is {number[:40]!r}")
-    return fields.integer(field, int(number), 0, high)
+        raise BadFile(f"--map: columns missing: {', '.join(missing)} (the first line has {found})")
+    taken = set(mapped.values())
+    return [mapped.get(name, "" if name in taken else name) for name in names]

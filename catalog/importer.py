@@ -1,140 +1,42 @@
-"""`python -m catalog.importer FILE`: loads a file of books through the catalog's leader.
+"""`python -m catalog.importer FILE`: loads books through the catalog's leader, or a delivery.
 
-Law: a file can be loaded again at any time: a book is known by its sku, so what is there already
-stays as it is. A bad row is named and left out, the others are loaded.
+Law: a file can be loaded again at any time and does nothing twice. A bad row is named and left
+out, the others are loaded.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from queue import Full, Queue
-from typing import BinaryIO, TextIO, TypeVar
+from typing import BinaryIO, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from catalog.bookfile import BadFile, Book, read
-from catalog.delivery import Delivery, Undelivered
+from catalog import receiving
+from catalog.bookfile import BadFile, Mapped, books, mapping, opened
+from catalog.layouts import GUTENBERG, MAPPABLE, Given
+from catalog.loading import BAD_ROWS_NAMED_MAX, Loading, Tally
+from catalog.messenger import Messenger, Undelivered
+from catalog.receiving import Receiving
+from common import delivery, fields
 from common.auth import Signer
 from common.clock import Clock, SystemClock
 from common.config import ConfigError, Settings, add_config_argument, load_cluster
-from common.csvrows import BadRow
+from common.errors import Problem
 from common.peer import Http, Peer, RequestsHttp
-
-BATCH_ROWS_MAX = 500
-BATCH_BYTES_MAX = 256 * 1024
-BAD_ROWS_NAMED_MAX = 1000
-BATCHES_AHEAD = 2
-AHEAD_LOOK_S = 0.1
-T = TypeVar("T")
 
 LOADED, SOME_BAD, NOT_DONE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 AGAIN = (
     "the batch under way may be loaded or not."
     " Running this again is safe: what is loaded stays as it is."
 )
-
-
-@dataclass
-class Tally:
-    """What one run did."""
-
-    books: Counter[str] = field(default_factory=Counter)  # added, changed, unchanged
-    bad: int = 0
-
-    def __str__(self) -> str:
-        counts = [f"{self.books[name]:,} {name}" for name in ("added", "changed", "unchanged")]
-        return ", ".join([*counts, f"{self.bad:,} bad row{'' if self.bad == 1 else 's'}"])
-
-
-class Run:
-    """One run of the importer: rows in, batches to the leader, bad rows named."""
-
-    def __init__(self, run_id: str, delivery: Delivery, say: Callable[[str], None]) -> None:
-        self.tally = Tally()
-        self._run_id = run_id
-        self._delivery = delivery
-        self._say = say
-
-    def load(self, items: Iterable[Book | BadRow], tick: Callable[[], None]) -> None:
-        """Load the books and name the bad rows, `tick()` after each batch.
-
-        Raises `BadFile` or `Undelivered`; the tally then says what was loaded before.
-        """
-        for number, rows in enumerate(ahead(batches(self._good(items))), start=1):
-            key = f"import-{self._run_id}-{number}"
-            self.tally.books.update(self._delivery.deliver(key, "import", {"rows": rows}))
-            tick()
-
-    def _good(self, items: Iterable[Book | BadRow]) -> Iterator[Book]:
-        for item in items:
-            if not isinstance(item, BadRow):
-                yield item
-                continue
-            self.tally.bad += 1
-            if self.tally.bad <= BAD_ROWS_NAMED_MAX:
-                self._say(f"line {item.line}: {item.reason}")
-
-
-def batches(books: Iterable[Book]) -> Iterator[list[Book]]:
-    """Group books into lists that each make one operation of a bounded size."""
-    batch: list[Book] = []
-    size_bytes = 0
-    for book in books:
-        book_bytes = len(json.dumps(book, separators=(",", ":"))) + 1
-        if batch and (len(batch) == BATCH_ROWS_MAX or size_bytes + book_bytes > BATCH_BYTES_MAX):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(book)
-        size_bytes += book_bytes
-    if batch:
-        yield batch
-
-
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield items while a thread makes the next ones: a fifth of an import is reading the file."""
-    made: Queue[T | BaseException | None] = Queue(BATCHES_AHEAD)
-    over = threading.Event()
-
-    def put(item: T | BaseException | None) -> None:
-        while not over.is_set():
-            try:
-                return made.put(item, timeout=AHEAD_LOOK_S)
-            except Full:
-                continue
-
-    def make() -> None:
-        try:
-            for item in items:
-                put(item)
-                if over.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    maker = threading.Thread(target=make, name="reader", daemon=True)
-    maker.start()
-    try:
-        while (item := made.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        over.set()
-        maker.join()  # it reads the file, which the caller closes
 
 
 @contextmanager
@@ -153,22 +55,44 @@ def progress_of(source: BinaryIO, console: Console) -> Iterator[Callable[[], Non
             yield lambda: None
 
 
-def import_file(
-    run: Run, books: Callable[[BinaryIO], Iterator[Book | BadRow]], path: Path, console: Console
-) -> tuple[int, str]:
-    """Load one file; return the exit code, and why it stopped early or the empty string."""
-    try:
-        with path.open("rb") as source, progress_of(source, console) as tick:
-            run.load(books(source), tick)
-    except OSError as error:
-        return NOT_DONE, f"{path}: {error.strerror or error}"
-    except BadFile as error:
-        return NOT_DONE, f"{path}: {error}"
-    except Undelivered as error:
-        return NOT_DONE, f"stopped: {error}; {AGAIN}"
-    except KeyboardInterrupt:
-        return INTERRUPTED, f"stopped: interrupted; {AGAIN}"
-    return (SOME_BAD if run.tally.bad else LOADED), ""
+class Import:
+    """One file on its way into the shop."""
+
+    def __init__(
+        self, messenger: Messenger, say: Callable[[str], None], mapped: Mapped, given: Given
+    ) -> None:
+        self.tally = Tally.empty()
+        self._messenger = messenger
+        self._say = say
+        self._mapped = mapped
+        self._given = given
+
+    def load(self, path: Path, console: Console) -> tuple[int, str]:
+        """Load a file; return the exit code, and why it stopped early or the empty string."""
+        try:
+            with path.open("rb") as source, progress_of(source, console) as tick:
+                self._load(source, tick)
+        except OSError as error:
+            return NOT_DONE, f"{path}: {error.strerror or error}"
+        except BadFile as error:
+            return NOT_DONE, f"{path}: {error}"
+        except Undelivered as error:
+            return NOT_DONE, f"stopped: {error}; {AGAIN}"
+        except KeyboardInterrupt:
+            return INTERRUPTED, f"stopped: interrupted; {AGAIN}"
+        return (SOME_BAD if self.tally.bad else LOADED), ""
+
+    def _load(self, source: BinaryIO, tick: Callable[[], None]) -> None:
+        """Load what the first line says that it is."""
+        sheet = opened(source, self._mapped)
+        if set(delivery.COLUMNS) <= set(sheet.names):
+            received = Receiving(self._messenger, self._say)
+            self.tally = received.tally
+            received.run(receiving.rows(source, self._mapped), tick)
+        else:
+            loading = Loading(secrets.token_hex(8), self._messenger, self._say)
+            self.tally = loading.tally
+            loading.run(books(sheet, self._given), tick)
 
 
 def report(tally: Tally, stopped: str, say: Callable[[str], None], out: TextIO) -> None:
@@ -177,23 +101,56 @@ def report(tally: Tally, stopped: str, say: Callable[[str], None], out: TextIO) 
         say(f"and {tally.bad - BAD_ROWS_NAMED_MAX:,} more")
     if stopped:
         say(stopped)
-        if tally.books:
+        if any(tally.done.values()):
             say(f"loaded before that: {tally}")
     else:
         print(tally, file=out)
 
 
 def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the command line's file and config, and what Gutenberg's rows get that say neither."""
+    """Return what the command line says; wrong numbers end it."""
+    own = GUTENBERG.given
     parser = argparse.ArgumentParser(
         prog="python -m catalog.importer",
-        description="Load a file of books through the catalog's leader. It is safe to run again.",
+        description="Load a file through the catalog's leader, CSV or .csv.gz: books in the columns"
+        " of config/catalog.csv, Project Gutenberg's pg_catalog.csv (its texts), or a delivery"
+        " (columns sku and received: copies that came in). It is safe to run again.",
     )
-    parser.add_argument("file", type=Path, help="CSV, plain or .gz; or Gutenberg's pg_catalog.csv")
-    parser.add_argument("--price-cents", type=int, default=999, help="for pg_catalog.csv (999)")
-    parser.add_argument("--stock", type=int, default=10, help="for pg_catalog.csv (10)")
+    parser.add_argument("file", type=Path, help="the file")
+    parser.add_argument(
+        "--map", default="", metavar="FIELD=HEADER,...",
+        help=f"what the file calls its columns; fields: {', '.join(MAPPABLE)}"
+        " (price is an amount like 12.99; authors stand apart by ;, topics by |)",
+    )  # fmt: skip
+    for name, default, high in (
+        ("price-cents", own.price_cents, fields.PRICE_CENTS_MAX),
+        ("stock", own.stock, fields.STOCK_MAX),
+    ):
+        parser.add_argument(
+            f"--{name}", type=_whole_up_to(high), metavar="N",
+            help=f"for rows that say none (pg_catalog.csv: {default})",
+        )  # fmt: skip
+    parser.add_argument(
+        "--topic", type=_topic, help=f"for rows that say none (pg_catalog.csv: {own.topic})"
+    )
     add_config_argument(parser)
     return parser.parse_args(argv)
+
+
+def _whole_up_to(high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) <= high):
+            raise argparse.ArgumentTypeError(f"must be a whole number, 0 to {high}")
+        return int(text)
+
+    return parse
+
+
+def _topic(text: str) -> str:
+    try:
+        return fields.text("topic", text, fields.TOPIC_CHARS_MAX)
+    except Problem as problem:
+        raise argparse.ArgumentTypeError(problem.detail) from None
 
 
 def main(
@@ -206,7 +163,7 @@ def main(
     out: TextIO | None = None,
     console: Console | None = None,
 ) -> int:
-    """Load a file of books; return the exit code.
+    """Load a file; return the exit code.
 
     The bar, bad rows and troubles go to `console` (stderr), the tally to `out` (stdout).
     """
@@ -217,20 +174,20 @@ def main(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     try:
-        settings = load_cluster(arguments.config, environ)
-    except ConfigError as error:
+        settings, mapped = load_cluster(arguments.config, environ), mapping(arguments.map)
+    except (ConfigError, BadFile) as error:
         say(str(error))
         return NOT_DONE
-    delivery = Delivery(
+    messenger = Messenger(
         catalogs_of(settings, http or RequestsHttp()),
         clock=clock or SystemClock(),
         pause=pause,
         waiting=lambda error: say(f"waiting for the catalog: {error}"),
     )
-    run = Run(secrets.token_hex(8), delivery, say)
-    books = partial(read, price_cents=arguments.price_cents, quantity=arguments.stock)
-    code, stopped = import_file(run, books, arguments.file, console)
-    report(run.tally, stopped, say, out or sys.stdout)
+    given = Given(arguments.price_cents, arguments.stock, arguments.topic)
+    one = Import(messenger, say, mapped, given)
+    code, stopped = one.load(arguments.file, console)
+    report(one.tally, stopped, say, out or sys.stdout)
     return code
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import json
+import os
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from rich.console import Console
 
-from catalog.bookfile import Book
-from catalog.delivery import PATIENCE_S
-from catalog.importer import BATCH_BYTES_MAX, batches, main
+from catalog.importer import main
+from catalog.layouts import Book
+from catalog.loading import BATCH_BYTES_MAX, batches
+from catalog.messenger import PATIENCE_S
 from common.auth import Signer
 from common.errors import Problem
 from common.peer import NoAnswer, NotSent, PeerDown, Request, Response
@@ -32,6 +39,7 @@ SETTINGS = {
     "CLUSTER_SECRET": SECRET,
     "ADMIN_TOKEN": "a" * 40,
 }
+PG_CATALOG = Path(__file__).parents[1] / "support" / "pg_catalog.csv"
 HEADER = "sku,title,authors,topics,price_cents,stock\n"
 
 Fault = Problem | PeerDown | KeyboardInterrupt
@@ -62,26 +70,50 @@ class FakeCatalogs:
     script: Script = lambda request: None
     books: dict[str, Book] = field(default_factory=dict)
     outcomes: dict[str, tuple[bytes, Counter[str]]] = field(default_factory=dict)
+    restocks: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)  # (node, key)
 
     def send(self, request: Request) -> Response:
         Signer(request.to, SECRET).check(
             request.headers, request.method, request.target, request.body
         )
+        if request.method == "GET":
+            return self._look_up(request)
         assert (request.method, request.target) == ("POST", "/operations")
-        key = json.loads(request.body)["key"]
+        document = json.loads(request.body)
+        key = (document[0] if isinstance(document, list) else document)["key"]
         self.asked.append((request.to, key))
         fault = self.script(request)
         if request.to != self.leader and not isinstance(fault, PeerDown):
             fault = Problem("not-leader", "ask the leader", leader=self.leader)
+        answer: Any = None
         if fault is None or isinstance(fault, NoAnswer):
-            self._run(key, request.body)
+            if isinstance(document, list):
+                answer = [self._restock(**operation) for operation in document]
+            else:
+                self._run(key, request.body)
+                answer = {"status": 200, "answer": self.outcomes[key][1]}
         if isinstance(fault, Problem):
             return Response(fault.status, {}, json.dumps(fault.body()).encode())
         if fault is not None:
             raise fault
-        document = {"status": 200, "answer": self.outcomes[key][1]}
-        return Response(200, {}, json.dumps(document).encode())
+        return Response(200, {}, json.dumps(answer).encode())
+
+    def _look_up(self, request: Request) -> Response:
+        """Find a book by its sku; its id is its place in the order of arrival."""
+        fault = self.script(request)
+        if isinstance(fault, Problem):
+            return Response(fault.status, {}, json.dumps(fault.body()).encode())
+        (sku,) = parse_qs(request.target.removeprefix("/books?"))["sku"]
+        items = [{"id": n} for n, known in enumerate(self.books, start=1) if known == sku]
+        return Response(200, {}, json.dumps({"items": items}).encode())
+
+    def _restock(self, key: str, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Add copies once for a key; another body under it is what is never done."""
+        assert kind == "restock"
+        if self.restocks.setdefault(key, body) != body:
+            return Problem("idempotency-mismatch", "another request had this key").body()
+        return {"status": 200, "answer": {"id": body["book_id"]}}
 
     def _run(self, key: str, body: bytes) -> None:
         """Do an operation once; its key with another body would be a defect."""
@@ -107,12 +139,14 @@ class Importer:
     out: str = ""
     err: str = ""
 
-    def run(self, text: str, *, environ: dict[str, str] | None = None) -> int:
+    def run(self, text: str | bytes, *options: str, environ: dict[str, str] | None = None) -> int:
         (self.folder / "cluster.env").touch()
-        (self.folder / "books.csv").write_text(text, encoding="utf-8", newline="")
+        data = text if isinstance(text, bytes) else text.encode()
+        (self.folder / "books.csv").write_bytes(data)
         out, err = io.StringIO(), io.StringIO()
+        config = ["--config", str(self.folder / "cluster.env")]
         code = main(
-            [str(self.folder / "books.csv"), "--config", str(self.folder / "cluster.env")],
+            [str(self.folder / "books.csv"), *config, *options],
             environ=SETTINGS if environ is None else environ,
             http=self.catalogs,
             clock=self.clock,
@@ -272,7 +306,7 @@ def test_what_asking_again_cannot_help_ends_it_at_once(importer: Importer, code:
 def test_a_file_without_the_columns_is_refused_before_anything_is_sent(importer: Importer) -> None:
     """One line names all that are missing."""
     assert importer.run("title,authors,topics\nEmma,Austen,novels\n") == 2
-    assert "columns missing: sku, price_cents, stock" in importer.err
+    assert "columns missing: sku, price_cents (or price), stock" in importer.err
     assert importer.catalogs.asked == []
 
 
@@ -312,3 +346,134 @@ def test_the_bar_is_drawn_on_a_terminal_only(importer: Importer) -> None:
     assert "importing" in importer.err
     assert "line 602: title: must not be empty\n" in importer.err
     assert importer.out == "0 added, 0 changed, 600 unchanged, 1 bad row\n"
+
+
+# --- what other files need ---
+
+
+def test_columns_are_mapped_and_what_is_missing_is_given(importer: Importer) -> None:
+    """On the command line."""
+    text = "Code,Name,Writer\nA,Emma,Jane Austen\n"
+    mapped = "sku=Code,title=Name,authors=Writer"
+    given = ["--price-cents", "450", "--stock", "0", "--topic", "Novels"]
+    assert importer.run(text, "--map", mapped, *given) == 0
+    assert importer.catalogs.books["A"] == {
+        "title": "Emma", "authors": ["Jane Austen"], "topics": ["Novels"], "price_cents": 450,
+        "quantity": 0, "sku": "A",
+    }  # fmt: skip
+
+
+def test_a_mapping_that_is_none_is_a_plain_message(importer: Importer) -> None:
+    """Exit code 2, nothing sent."""
+    assert importer.run(HEADER + rows(1), "--map", "titel=title") == 2
+    assert importer.err.startswith("--map: there is no field titel (fields: sku, title, ")
+    assert importer.run(HEADER + rows(1), "--map", "title=Titel") == 2
+    assert "--map: columns missing: titel (the first line has 'sku, title, " in importer.err
+    assert importer.catalogs.asked == []
+
+
+@pytest.mark.parametrize(
+    "option", ["--price-cents=-1", "--stock=x", "--topic=", "--stock=" + "9" * 30]
+)
+def test_a_wrong_constant_is_refused_with_the_usage(
+    importer: Importer, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As any wrong option."""
+    with pytest.raises(SystemExit) as ended:
+        importer.run(HEADER + rows(1), option)
+    assert ended.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_counted(importer: Importer) -> None:
+    """Recordings in Gutenberg's catalogue are no bad rows."""
+    assert importer.run(PG_CATALOG.read_bytes()) == 0
+    assert importer.out == "6 added, 0 changed, 0 unchanged, 0 bad rows, 2 left out\n"
+
+
+# --- deliveries ---
+
+
+def test_a_delivery_is_received_once(importer: Importer) -> None:
+    """Each row is a restock under its own key, in messages of 64; once more adds nothing."""
+    importer.run(HEADER + rows(100))
+    text = "sku,received\n" + "".join(f"S{n},{n + 1}\n" for n in range(100))
+    assert importer.run(text) == 0
+    assert importer.out == "100 rows received, 5,050 copies, 0 bad rows\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert importer.catalogs.restocks[f"delivery-{digest}-9"] == {
+        "book_id": 8, "quantity": 8, "reason": "delivery",
+    }  # fmt: skip
+    assert importer.catalogs.asked[-2:] == [
+        ("catalog-1", f"delivery-{digest}-2"), ("catalog-1", f"delivery-{digest}-66"),
+    ]  # fmt: skip
+    before = dict(importer.catalogs.restocks)
+    assert importer.run(text) == 0
+    assert importer.catalogs.restocks == before
+
+
+def test_a_packed_delivery_is_the_same_delivery(importer: Importer) -> None:
+    """Its digest is that of what is in it; columns may be mapped."""
+    importer.run(HEADER + rows(1))
+    text = b"Artikel,Menge\nS0,4\n"
+    for data in (text, gzip.compress(text, mtime=1), gzip.compress(text, mtime=2)):
+        assert importer.run(data, "--map", "sku=Artikel,received=Menge") == 0
+    assert len(importer.catalogs.restocks) == 1
+
+
+def test_bad_rows_of_a_delivery_are_named_and_the_others_received(importer: Importer) -> None:
+    """An unknown sku is never sent: its book may come, and then the same file adds it."""
+    importer.run(HEADER + rows(2))
+    text = "sku,received\nS0,1\nNEW,2\nS1,none\nS1,5000\nS1,3\n"
+    assert importer.run(text) == 1
+    assert importer.err.splitlines() == [
+        "line 3: sku: there is no book NEW",
+        "line 4: received: must be a whole number, this is 'none'",
+        "line 5: received: must be 1 to 1000",
+    ]
+    assert importer.out == "2 rows received, 4 copies, 3 bad rows\n"
+    importer.run(HEADER + "NEW,New,,novels,1,0\n")
+    importer.run(text)
+    assert len(importer.catalogs.restocks) == 3
+
+
+def test_a_row_whose_key_had_another_request_is_a_bad_row(importer: Importer) -> None:
+    """Which takes a hand that made such a key."""
+    importer.run(HEADER + rows(2))
+    text = "sku,received\nS0,1\nS1,2\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    importer.catalogs.restocks[f"delivery-{digest}-2"] = {"book_id": 9}
+    assert importer.run(text) == 1
+    assert importer.err == "line 2: another request had this key\n"
+    assert importer.out == "1 row received, 2 copies, 1 bad row\n"
+
+
+def test_a_delivery_follows_the_leader_and_waits_for_it(importer: Importer) -> None:
+    """Look-ups, too: a catalog that may not answer now is asked again, or the leader that it
+    names.
+    """
+    importer.run(HEADER + rows(1))
+    importer.catalogs.leader = "catalog-2"
+    troubles = iter([
+        Problem("dirty", "a write is under way", leader="catalog-2"),
+        Problem("unavailable", "recovering"), None, NoAnswer("broke off"),
+    ])  # fmt: skip
+    importer.catalogs.script = lambda request: next(troubles, None)
+    assert importer.run("sku,received\nS0,1\n") == 0
+    assert importer.out == "1 row received, 1 copy, 0 bad rows\n"
+    assert len(importer.catalogs.restocks) == 1
+
+
+def test_a_delivery_that_is_a_pipe_is_refused(importer: Importer) -> None:
+    """It is read twice: its digest comes first."""
+    (importer.folder / "cluster.env").touch()
+    os.mkfifo(importer.folder / "pipe")
+    writer = threading.Thread(
+        target=(importer.folder / "pipe").write_bytes, args=(b"sku,received\nS0,1\n",)
+    )
+    writer.start()
+    err = io.StringIO()
+    argv = [str(importer.folder / "pipe"), "--config", str(importer.folder / "cluster.env")]
+    assert main(argv, environ=SETTINGS, http=importer.catalogs, console=Console(file=err)) == 2
+    writer.join()
+    assert "it must be a file, not a pipe" in " ".join(err.getvalue().split())

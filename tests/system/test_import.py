@@ -44,6 +44,7 @@ SCRIPTS = {
     "he": ("ספר השוק", "עמוס עוז", "ספרות"),
 }
 GIVEN = [name for name in [os.environ.get("BAZAR_CATALOG")] if name]
+PG_CATALOG = Path(__file__).parents[1] / "support" / "pg_catalog.csv"
 PATIENCE_S = 120
 
 
@@ -71,16 +72,17 @@ class Imported:
     said: str
 
 
-def importer(shop: RealShop, file: Path) -> Process:
+def importer(shop: RealShop, file: Path, *options: str) -> Process:
     """Start the importer."""
     log = shop.folder / f"import of {file.name}.log"
     log.unlink(missing_ok=True)
-    return Process(["-m", "catalog.importer", str(file), "--config", str(shop.config)], log)
+    command = ["-m", "catalog.importer", str(file), "--config", str(shop.config), *options]
+    return Process(command, log)
 
 
-def load(shop: RealShop, file: Path) -> Imported:
+def load(shop: RealShop, file: Path, *options: str) -> Imported:
     """Run the importer to its end."""
-    with importer(shop, file) as process:
+    with importer(shop, file, *options) as process:
         return Imported(process.ends(PATIENCE_S), process.logs())
 
 
@@ -320,3 +322,57 @@ def test_an_import_that_was_killed_is_finished_by_running_it_again(
     assert load(shop, file).code == 0
     assert shop.get("/books?limit=1").json()["total"] == before + ROWS
     assert shop.get("/search/KIL%20shelf%200").json()["total"] == ROWS / 20
+
+
+def test_gutenbergs_catalogue_is_on_sale_after_one_command(shop: RealShop) -> None:
+    """Its texts, under its shelves, at the price and with the stock given."""
+    result = load(shop, PG_CATALOG, "--price-cents", "450", "--stock", "3")
+    assert result.said.strip() == "6 added, 0 changed, 0 unchanged, 0 bad rows, 2 left out"
+    (item,) = shop.get("/search/french%20literature").json()["items"]
+    book = shop.look(item["id"])
+    assert (book["sku"], book["authors"]) == ("PG17489", ["Hugo, Victor"])
+    assert (book["price_cents"], book["quantity"]) == (450, 3)
+
+
+def test_a_file_with_other_columns_is_loaded_as_mapped(shop: RealShop, tmp_path: Path) -> None:
+    """And what it lacks is given."""
+    file = tmp_path / "other.csv"
+    file.write_text("Code,Name,Writer,Price\nMAP-1,Mapped Book,N. N.,12.50\n", "utf-8")
+    mapped = "sku=Code,title=Name,authors=Writer,price=Price"
+    result = load(shop, file, "--map", mapped, "--stock", "4", "--topic", "mapped books")
+    assert result.said.startswith("1 added")
+    (item,) = shop.get("/search/mapped%20books").json()["items"]
+    assert (item["title"], item["price_cents"]) == ("Mapped Book", 1250)
+    assert shop.stock(item["id"]) == 4
+
+
+def test_a_delivery_that_is_loaded_twice_adds_its_copies_once(
+    shop: RealShop, tmp_path: Path
+) -> None:
+    """In every cache; an unknown sku is named, and received once its book is there."""
+    first = generated(tmp_path / "shelved.csv", rows=70, prefix="DEL")
+    assert load(shop, first).code == 0
+    items = shop.get("/books?q=del7").json()["items"]
+    (book,) = [i["id"] for i in items if shop.look(i["id"])["sku"] == "DEL-7"]
+    before = shop.hit(f"/lookup/{book}").json()["quantity"]
+    file = tmp_path / "delivery.csv"
+    rows = [f"DEL-{n},{n}" for n in range(1, 71)]
+    file.write_text("\n".join(["sku,received", *rows, "DEL-late,2", "DEL-7,none"]), "utf-8")
+    for _ in range(2):
+        result = load(shop, file)
+        assert result.code == 1
+        *said, tally = result.said.strip().splitlines()
+        assert said == [
+            "line 72: sku: there is no book DEL-late",
+            "line 73: received: must be a whole number, this is 'none'",
+        ]
+        assert tally == "70 rows received, 2,485 copies, 2 bad rows"
+        assert shop.stock(book) == before + 7
+    late = tmp_path / "late.csv"
+    late.write_text(",".join(HEADER) + "\n1,DEL-late,Late Book,N.,en,late,late,,,1,0\n", "utf-8")
+    load(shop, late)
+    assert load(shop, file).said.strip().endswith("71 rows received, 2,487 copies, 1 bad row")
+    (item,) = shop.get("/search/late").json()["items"]
+    assert shop.stock(item["id"]) == 2
+    assert shop.stock(book) == before + 7
+    shop.check_copies()

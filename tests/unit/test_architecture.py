@@ -29,7 +29,7 @@ USES_SOCKETS = {
     # `make demo`, a command of its own: are its ports free; its controller's calls
     "common/demo/layout.py", "common/demo/api.py",
 }  # fmt: skip
-COMMANDS = {"catalog/importer.py"}  # a command line of its own, not part of a service
+COMMANDS = {"catalog/importer.py", "catalog/loading.py"}  # a command line of its own, no service
 
 # What pure modules import of ours: a value, and one another.
 PURE_IMPORTS = {"common.position", "catalog.replication"}

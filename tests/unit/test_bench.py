@@ -20,7 +20,7 @@ from bench.results import Key, Results, Series, load
 from bench.run import in_turn
 from bench.stats import Summary, percentile, ratios, slope, summary
 from bench.targets import TARGETS, Target, verdict
-from catalog.bookfile import read
+from catalog import bookfile
 
 ABOUT: dict[str, Any] = {
     "at": "2026-01-01", "rounds": 3, "minutes": 0.5, "quick": False, "cores": 2, "cpu": "A chip",
@@ -185,7 +185,8 @@ def test_a_generated_catalogue_is_one_the_importer_takes(tmp_path: Path) -> None
     assert catalogue(10) == books[:10]
     text = io.StringIO()
     write_csv(books, text)
-    rows = [row for row in read(io.BytesIO(text.getvalue().encode())) if isinstance(row, dict)]
+    loaded = bookfile.books(bookfile.opened(io.BytesIO(text.getvalue().encode())))
+    rows = [row for row in loaded if isinstance(row, dict)]
     assert [(row["title"], row["authors"], row["topics"], row["sku"]) for row in rows] == [
         (book.title, list(book.authors), list(book.topics), book.sku) for book in books
     ]

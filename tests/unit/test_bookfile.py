@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from catalog.bookfile import BadFile, read, read_books
+from catalog.bookfile import BadFile, LeftOut, books, mapping, opened, read_books
+from catalog.layouts import Book, Given
 from common import fields
 from common.csvrows import FIELD_LINES_MAX, LINE_BYTES_MAX, BadRow
 
+PG_CATALOG = Path(__file__).parents[1] / "support" / "pg_catalog.csv"  # a few real rows
 HEADER = "id,sku,title,authors,language,topic,topics,lcc,subjects,price_cents,stock"
 
 
@@ -23,8 +26,13 @@ def row(sku: str, title: str = "Emma", price: str = "999", stock: str = "5") -> 
     return f'1,{sku},{title},"Austen, Jane",en,novels,novels|classics,PR,,{price},{stock}'
 
 
-def read_text(text: str | bytes) -> list[dict[str, Any] | BadRow]:
-    return list(read(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
+def read(data: bytes, mapped: str = "", **given: Any) -> Iterator[Book | BadRow | LeftOut]:
+    yield from books(opened(io.BytesIO(data), mapping(mapped)), Given(**given))
+
+
+def read_text(text: str | bytes, mapped: str = "", **given: Any) -> list[Book | BadRow]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return [item for item in read(data, mapped, **given) if not isinstance(item, LeftOut)]
 
 
 def read_rows(*rows: str | bytes) -> list[dict[str, Any] | BadRow]:
@@ -215,32 +223,126 @@ def test_a_gzip_file_cut_short_gives_its_rows_and_then_the_complaint() -> None:
     text = "\n".join(
         [HEADER, *(row(f"S{number}", f"Book {number**7}") for number in range(20_000))]
     )
-    seen: list[dict[str, Any] | BadRow] = []
+    seen: list[Any] = []
     with pytest.raises(BadFile, match="damaged"):
-        seen.extend(read(io.BytesIO(gzip.compress(text.encode())[:-5000])))
+        seen.extend(read(gzip.compress(text.encode())[:-5000]))
     assert len(seen) > 10_000
     assert not bad(seen)
 
 
+def gutenberg(**given: Any) -> dict[str, Book]:
+    """Return the books of a few rows of Project Gutenberg's catalogue, by sku."""
+    found = read_text(PG_CATALOG.read_bytes(), **given)
+    return {item["sku"]: item for item in found if not isinstance(item, BadRow)}
+
+
 def test_gutenbergs_own_catalogue_is_read() -> None:
-    """Life dates, roles and the kind of shelf are taken off; price and stock are those given."""
-    text = (
-        "Text#,Type,Issued,Title,Language,Authors,Subjects,LoCC,Bookshelves\n"
-        '3296,Text,2002-07-01,"The Confessions\nof St. Augustine",en,'
-        '"Augustine, of Hippo, Saint, 354-430; Pusey, E. B., 1800-1882 [Translator]",'
-        "Christian saints,BR,Browsing: Biographies; Harvard Classics\n"
-        '8,Text,2003-01-01,Fables,en,"Aesop, 621? BCE-565? BCE",Fables,PA,\n'
+    """A title is one line; life dates, translators and the kind of shelf are taken off; price and
+    stock are those that --help names.
+    """
+    assert gutenberg()["PG2"] == {
+        "sku": "PG2",
+        "title": "The United States Bill of Rights The Ten Original Amendments to the Constitution"
+        " of the United States",
+        "authors": ["United States"], "topics": ["Law & Criminology", "History - American"],
+        "price_cents": 999, "quantity": 10,
+    }  # fmt: skip
+    authors = {sku: book["authors"] for sku, book in gutenberg().items()}
+    assert authors == {
+        "PG1": ["Jefferson, Thomas"], "PG2": ["United States"], "PG7": [], "PG2199": ["Homer"],
+        "PG3296": ["Augustine, of Hippo, Saint"], "PG17489": ["Hugo, Victor"],
+    }  # fmt: skip
+
+
+def test_gutenbergs_rooms_are_the_topics() -> None:
+    """Those called `Browsing:` or `Category:`; without one the other shelves, without any Other."""
+    topics = {sku: book["topics"] for sku, book in gutenberg().items()}
+    assert topics["PG1"] == ["History - American", "Politics"]
+    assert topics["PG2199"] == ["Classics of Literature", "Poetry"]
+    assert topics["PG3296"] == ["Harvard Classics", "Christianity"]
+    assert topics["PG7"] == ["Other"]
+    assert gutenberg(topic="Odds and ends")["PG7"]["topics"] == ["Odds and ends"]
+
+
+def test_what_gutenberg_lacks_is_given() -> None:
+    """One price, one stock."""
+    found = gutenberg(price_cents=500, stock=0).values()
+    assert {(book["price_cents"], book["quantity"]) for book in found} == {(500, 0)}
+
+
+def test_gutenbergs_recordings_and_pictures_are_left_out() -> None:
+    """They are in order, and no books."""
+    left_out = [item for item in read(PG_CATALOG.read_bytes()) if isinstance(item, LeftOut)]
+    assert left_out == [LeftOut(6), LeftOut(9)]
+
+
+ABROAD = 'ISBN,Titel,"Autor, Urheber",Preis,Bestand\n3-1,Emma,"Austen, Jane","12,5",3\n'
+MAPPED = 'sku=ISBN, title=Titel,"authors=Autor, Urheber",price=Preis,stock=bestand'
+
+
+def test_columns_with_other_names_are_mapped() -> None:
+    """Blanks and case do not matter; an amount becomes cents; what a file lacks is given."""
+    assert read_text(ABROAD, MAPPED, topic="Novels") == [
+        {
+            "sku": "3-1", "title": "Emma", "authors": ["Austen, Jane"], "topics": ["Novels"],
+            "price_cents": 1250, "quantity": 3,
+        }
+    ]  # fmt: skip
+
+
+def test_a_mapped_column_takes_the_place_of_one_with_its_name() -> None:
+    """A file may have a `title` that is not what we call title."""
+    (book,) = read_text(
+        "sku,title,name,authors,topics,price_cents,stock\nA,Dr.,Emma,,novels,9,5\n", "title=name"
     )
-    first, second = read(io.BytesIO(text.encode()), price_cents=500, quantity=3)
-    assert first == {
-        "sku": "PG3296", "title": "The Confessions of St. Augustine",
-        "authors": ["Augustine, of Hippo, Saint"], "topics": ["Biographies", "Harvard Classics"],
-        "price_cents": 500, "quantity": 3,
-    }  # fmt: skip
-    assert second == {
-        "sku": "PG8", "title": "Fables", "authors": ["Aesop"], "topics": ["Fables"],
-        "price_cents": 500, "quantity": 3,
-    }  # fmt: skip
+    assert isinstance(book, dict)
+    assert book["title"] == "Emma"
+
+
+def test_what_is_given_is_for_rows_that_say_nothing() -> None:
+    """A cell that holds something counts, wrong or not."""
+    text = "sku,title,authors,topics,price_cents,stock\nA,E,,n,7,\nB,E,,,,5\nC,E,,n,x,5\n"
+    found = read_text(text, price_cents=100, stock=3, topic="Odds")
+    assert [(book["price_cents"], book["quantity"], book["topics"]) for book in found[:2]] == [
+        (7, 3, ["n"]), (100, 5, ["Odds"]),
+    ]  # type: ignore[index]  # fmt: skip
+    assert bad(found) == [(4, "price_cents: must be a whole number, this is 'x'")]
+
+
+@pytest.mark.parametrize(
+    ("amount", "cents"), [("12", 1200), ("12.9", 1290), ("0,05", 5), (" 7.00 ", 700)]
+)
+def test_an_amount_becomes_cents(amount: str, cents: int) -> None:
+    """Exactly, with a point or a comma."""
+    text = f'sku,title,authors,topics,price,stock\nA,E,,n,"{amount}",5\n'
+    assert [book["price_cents"] for book in read_text(text)] == [cents]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("amount", ["1.234", "$5", "1,000.00", "-1", "-0.01", "5 EUR", "1e3", "٣"])
+def test_what_is_no_amount_is_a_bad_row(amount: str) -> None:
+    """Rather than a wrong price."""
+    text = f'sku,title,authors,topics,price,stock\nA,E,,n,"{amount}",5\n'
+    ((line, reason),) = bad(read_text(text))
+    assert (line, reason.partition(":")[0]) == (2, "price")
+
+
+@pytest.mark.parametrize(
+    ("mapped", "complaint"),
+    [
+        ("titel=Titel", "there is no field titel .fields: sku, title,"),
+        ("title=Titel,title=ISBN", "title is named twice"),
+        ("title=Titel,sku=titel", "the column titel is named twice"),
+        ("title=Titel,", "'' is not field=header"),
+        ("title", "'title' is not field=header"),
+        ("title=", "'title=' is not field=header"),
+        ("title=Name,sku=Code", "columns missing: code, name .the first line has 'isbn, titel,"),
+        ("title=Titel", "columns missing: sku, authors, "),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_refused(mapped: str, complaint: str) -> None:
+    """Unknown fields, missing columns and what stands twice are named before any row."""
+    with pytest.raises(BadFile, match=complaint):
+        read_text(ABROAD, mapped)
 
 
 def test_a_file_that_must_be_perfect_names_its_bad_rows(tmp_path: Path) -> None:
