@@ -27,7 +27,16 @@ QUANTITY_MAX = 1000  # of one line of a purchase, and of one restock
 STOCK_MAX = 1_000_000_000
 BASKET_LINES_MAX = 100
 KEY_CHARS_MAX = 255
+EXACT_FLOAT_MAX = 2**53 - 1  # beyond, a float may stand for several whole numbers
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
+
+# What `text` takes, for those who must say so beforehand: no control characters but those that are
+# blanks, and something that is no blank. Lengths and half surrogate pairs are not in it.
+_BLANK = r"\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_UNFIT = r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
+TEXT_PATTERN = f"^[^{_UNFIT}]*[^{_UNFIT}{_BLANK}][^{_UNFIT}]*$"
+# Of a key in a header, around which blanks do not count.
+KEY_PATTERN = r"^[!-~]([ -~]*[!-~])?$"
 
 _LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -89,7 +98,9 @@ def topics(value: Any) -> list[str]:
 
 
 def integer(field: str, value: Any, low: int, high: int) -> int:
-    """Return a whole number in low..high."""
+    """Return a whole number in low..high; 5.0 is one, as in JSON Schema and JavaScript."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_FLOAT_MAX:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(field, "must be a whole number")
     if not low <= value <= high:

@@ -18,9 +18,9 @@ from frontend.reads import Reads
 
 
 class _Topic(BaseConverter):
-    """A topic in a path: it may hold slashes, at its ends too."""
+    """A topic in a path: it may hold slashes, at its ends too, and line breaks (blanks)."""
 
-    regex = ".+?"
+    regex = "(?s:.+?)"
     part_isolating = False
     weight = 200
 

@@ -20,6 +20,7 @@ from common.tasks import Tasks
 from common.web import OPEN_PATHS, direct_of, new_app
 from frontend import hook, page
 from frontend.api import Api
+from frontend.apidocs import ApiDocs
 from frontend.balancer import Balancer
 from frontend.cache import Cache
 from frontend.cluster import Cluster
@@ -94,6 +95,7 @@ def create_app(
         clock=clock, tasks=tasks, random=random,
     )  # fmt: skip
     hooked = hook.Hook(app, cache, status)
+    ApiDocs(app).register()
     hits = Hits(cache, count=metrics.hits)
     app.extensions["bazar"] = Service(
         flask=app,

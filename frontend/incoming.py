@@ -16,7 +16,8 @@ from common.web import query
 from frontend.reads import Answer
 
 CURSOR_CHARS_MAX = 500
-_ORDER_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}", re.ASCII)
+ORDER_ID_PATTERN = "^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}$"
+_ORDER_ID = re.compile(ORDER_ID_PATTERN, re.ASCII)
 
 
 def book_id(text: str) -> int:

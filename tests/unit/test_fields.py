@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable
@@ -102,10 +103,17 @@ def test_what_is_no_line_of_text_is_refused(value: Any) -> None:
     refused(lambda: fields.text("title", value, 50), "title")
 
 
-@pytest.mark.parametrize("value", [True, False, 1.0, "1", None, 0, 1001, 10**30])
+@pytest.mark.parametrize("value", [True, 1.5, 1e300, 2.0**53, "1", None, 0, 1001, 10**30])
 def test_a_quantity_is_a_whole_number_in_its_range(value: Any) -> None:
     """JSON's true is no 1 here."""
     refused(lambda: fields.integer("quantity", value, 1, fields.QUANTITY_MAX), "quantity")
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    """To JSON Schema and to JavaScript 5.0 is 5; it is the same request under the same key."""
+    found = fields.integer("quantity", json.loads("5.0"), 1, fields.QUANTITY_MAX)
+    assert (found, type(found)) == (5, int)
+    refused(lambda: fields.integer("id", 2.0**53, 1, fields.ID_MAX), "id")
 
 
 def test_a_book_comes_out_checked() -> None:
@@ -233,3 +241,35 @@ def test_no_basket_breaks_the_checks(items: Any) -> None:
 def test_a_long_run_of_accents_is_refused_before_it_costs_anything() -> None:
     """NFC is quadratic in it: 64 KiB of them would hold a worker for seconds."""
     refused(lambda: fields.text("title", "a" + "\u0301\u0323" * 30_000, 1000), "title")
+
+
+@given(text=st.text(st.characters(codec="utf-8"), max_size=20))
+def test_the_pattern_of_a_text_says_what_is_taken(text: str) -> None:
+    """The API's description has no other words for it."""
+    try:
+        fields.text("title", text, 100)
+        taken = True
+    except Problem:
+        taken = False
+    assert bool(re.search(fields.TEXT_PATTERN, text.rstrip("\n"))) == taken
+
+
+def test_the_pattern_of_a_text_knows_each_blank_and_each_control_character() -> None:
+    """One by one."""
+    for code in range(0x3100):
+        text = chr(code)
+        blank, unfit = not text.split(), unicodedata.category(text) == "Cc"
+        assert bool(re.search(fields.TEXT_PATTERN, text + "x")) == (blank or not unfit), hex(code)
+        assert bool(re.search(fields.TEXT_PATTERN, text)) == (not blank and not unfit), hex(code)
+
+
+@given(key=st.text(st.characters(min_codepoint=0x1F, max_codepoint=0x80), max_size=260))
+def test_the_pattern_of_a_key_says_what_a_header_can_carry(key: str) -> None:
+    """A header's value ends where its last character that is no blank stands."""
+    carried = key == key.strip(" ")
+    try:
+        taken = fields.idempotency_key(key) is not None and carried
+    except Problem:
+        taken = False
+    fits = re.search(fields.KEY_PATTERN, key) is not None and len(key) <= fields.KEY_CHARS_MAX
+    assert fits == taken
