@@ -9,10 +9,11 @@ BIN := .venv/bin
 RUNTIME := .venv/.runtime
 TESTING := .venv/.testing
 BENCHING := .venv/.benching
+NEWMAN := tests/node_modules/.newman
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo stop status handover promote import test test-unit test-service test-cluster test-system simulate mutate chaos bench check clean
+.PHONY: help install run demo stop status handover promote import test test-unit test-service test-cluster test-system newman simulate mutate chaos bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,8 @@ test-service: ## one app, its peers pretended
 test-cluster: ## several apps in one process, simulated
 test-system: ## real processes
 
+newman: $(NEWMAN) ## install what runs the Postman collection in the tests (needs nodejs and npm)
+
 simulate: $(TESTING) ## random schedules of the whole cluster: make simulate SEEDS=1000, or SEED=7 to replay; WITH_BACKUP=1
 	@$(BIN)/python -m tests.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200)) $(if $(WITH_BACKUP),--backup)
 
@@ -77,7 +80,7 @@ check: $(TESTING) ## format, lint and types
 	$(BIN)/mypy
 
 clean: ## remove .venv and caches; never data or secrets
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv tests/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUNTIME): requirements.txt | $(BIN)/pip
@@ -91,6 +94,11 @@ $(TESTING): requirements.txt tests/requirements.txt | $(BIN)/pip
 $(BENCHING): requirements.txt bench/requirements.txt | $(BIN)/pip
 	$(PIP) -r bench/requirements.txt
 	@touch $@ $(RUNTIME)
+
+$(NEWMAN): tests/package.json tests/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing; on Debian and Ubuntu: apt install nodejs npm' >&2; exit 1; }
+	cd tests && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from frontend.calls import CALLS
 from frontend.openapi import METHODS, described
 from tests.support.frontend_fakes import World
 
+COLLECTION = Path(__file__).parents[2] / "config" / "bazar.postman_collection.json"
 # Views that are no calls but what people look at.
 NO_API = ("frontend.page", "frontend.shop", "frontend.control", "frontend.apidocs")
 
@@ -149,3 +152,23 @@ def test_a_line_break_in_a_topic_is_a_blank(world: World) -> None:
     assert world.get("/search/a%0Ab").status_code == 200
     (asked,) = [sent.target for sent in world.http.sent if sent.target.startswith("/search")]
     assert asked.startswith("/search?topic=a+b&")
+
+
+def test_every_call_is_in_the_postman_collection(document: Document) -> None:
+    """Each with its method, and the page of the API."""
+    requests = list(requests_in(json.loads(COLLECTION.read_text("utf-8"))))
+    for method, path, _ in [*operations(document), ("GET", "/docs", {})]:
+        pattern = re.sub(r"\\{\w+\\}", ".+" if "search" in path else "[^/]+", re.escape(path))
+        address = re.compile(r"\{\{baseUrl\}\}" + pattern + r"(\?.*)?")
+        assert any(
+            request["method"] == method and address.fullmatch(request["url"]["raw"])
+            for request in requests
+        ), f"{method} {path}"
+
+
+def requests_in(item: Document) -> Iterator[Document]:
+    """Return the requests of a collection."""
+    if "request" in item:
+        yield item["request"]
+    for child in item.get("item", []):
+        yield from requests_in(child)
