@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from bench import machine, report, results
 from bench.lines import LINES, Line
@@ -89,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         found, failed = measure(arguments, console)
     except KeyboardInterrupt:
         return INTERRUPTED
-    Console().print(report.terminal(found))
+    shown = Console()
+    shown.print(report.terminal(found, shown.width))
     whole = arguments.only is LINES and not arguments.quick
     if arguments.results or whole:
         found.save(arguments.results or RESULTS)
@@ -142,7 +150,8 @@ def _about(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        SpinnerColumn(), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description}", style="dim"),
         console=console,
     )  # fmt: skip
 

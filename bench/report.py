@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from bench.openloop import LATE_MS_MAX
 from bench.results import Key, Results
 from bench.stats import Summary, summary
-from bench.targets import TARGETS, Target
+from bench.targets import MET, TARGETS, Target
 
 TEMPLATE = Path(__file__).with_name("report.md")
 BUSY = 0.5  # load average above which other work was running
@@ -23,6 +26,7 @@ NAMES = {
     "text": "free-text search", "1000": "1,000 books", "12000": "12,000", "75000": "75,000",
 }  # fmt: skip
 MISSING = "-"
+WIDE_CHARS = 110
 LATE = "late p99 ms"
 
 
@@ -53,13 +57,33 @@ def markdown(results: Results) -> str:
     )
 
 
-def terminal(results: Results) -> Table:
-    """Return the verdicts on what was measured."""
-    table = Table(*VERDICT_COLUMNS)
+def terminal(results: Results, width: int) -> Group:
+    """Return the verdicts on what was measured, and how many targets are met.
+
+    Where the window is narrow the ranges are left out: they are in the report.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for name in VERDICT_COLUMNS:
+        numbers = name in ("measured", "target")
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=name == "verdict")
+    verdicts = []
     for target in TARGETS:
         if target.measured(results) is not None:
-            table.add_row(*(cell.strip("*") for cell in _verdict_row(target, results)))
-    return table
+            *cells, verdict = _verdict_row(target, results)
+            verdicts.append(verdict.strip("*"))
+            if width < WIDE_CHARS:
+                cells = [cell.partition(" (")[0] for cell in cells]
+            table.add_row(*cells, Text(verdicts[-1], _colour(verdicts[-1])))
+    met = verdicts.count(MET)
+    words = f"{met} of {len(verdicts)} targets met" if verdicts else "no target was measured"
+    return Group(table, Text(words, "bold green" if met == len(verdicts) else "bold yellow"))
+
+
+def _colour(verdict: str) -> str:
+    """Return green for what is met, yellow for what says nothing, red for what is missed."""
+    if verdict == MET:
+        return "green"
+    return "bold red" if verdict.startswith(("short", "over")) else "yellow"
 
 
 # --- verdicts ---
@@ -74,7 +98,7 @@ def _verdict_row(target: Target, results: Results) -> list[str]:
 
 
 def _strong(verdict: str) -> str:
-    return verdict if verdict == "met" else f"**{verdict}**"
+    return verdict if verdict == MET else f"**{verdict}**"
 
 
 def shown(found: Summary | None, unit: str = "") -> str:

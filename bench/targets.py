@@ -8,6 +8,7 @@ from enum import Enum
 from bench.results import Key, Results
 from bench.stats import Summary, ratios, summary
 
+MET = "met"
 SOAK_MINUTES_MIN = 10  # what grows in less is caches that fill
 
 
@@ -64,7 +65,7 @@ class Target:
 def verdict(value: float, bound: float, at_least: bool) -> str:
     """Return "met", or by how many per cent of the bound it is missed."""
     if value >= bound if at_least else value <= bound:
-        return "met"
+        return MET
     short = abs(bound - value) / bound * 100
     return f"short by {short:.0f} %" if at_least else f"over by {short:.0f} %"
 

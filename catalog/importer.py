@@ -18,6 +18,8 @@ from typing import BinaryIO, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from catalog import receiving
 from catalog.bookfile import BadFile, Mapped, books, mapping, opened
@@ -103,8 +105,21 @@ def report(tally: Tally, stopped: str, say: Callable[[str], None], out: TextIO) 
         say(stopped)
         if any(tally.done.values()):
             say(f"loaded before that: {tally}")
+    elif out.isatty():
+        Console(file=out).print(summary(tally))
     else:
         print(tally, file=out)
+
+
+def summary(tally: Tally) -> Table:
+    """Draw the tally for a person."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(justify="right")
+    for number, word in tally.figures():
+        wrong = word.startswith("bad") and number > 0
+        style = "bold yellow" if wrong else "bold green" if number else "dim"
+        table.add_row(Text(f"{number:,}", style), Text(word, "" if number else "dim"))
+    return table
 
 
 def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:

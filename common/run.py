@@ -17,9 +17,11 @@ from pathlib import Path
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
+from rich.console import Console
 
 from common.config import ROOT, Settings, add_config_argument, check, load_cluster
 from common.datalock import Held, LockFile
+from common.runlog import RunLog
 
 PROCFILE = ROOT / "Procfile"
 RUN_FILE = ROOT / "data" / "run.pid"
@@ -29,19 +31,21 @@ POLL_S = 0.1
 
 
 class _Lines(Printer):  # type: ignore[misc]  # honcho has no types
-    """Prints each node's lines as they are (they carry time and node), on a terminal in its colour.
+    """Hands each line to the log.
 
     Not honcho's `started (pid=..)`: that is the keeper's process, not the node's.
     """
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__(log.console.file)
+        self._log = log
 
     def write(self, message: Message) -> None:
         text = message.data.decode("utf-8", "replace") if message.name != "system" else message.data
         if message.name == "system" and " started (pid=" in text:
             return
         for line in text.splitlines():
-            coloured = message.colour and self.output.isatty()
-            shown = f"\033[{message.colour}m{line}\033[0m" if coloured else line
-            print(shown, file=self.output, flush=True)
+            self._log.line(message.name, line)
 
 
 def start(config: Path) -> int:
@@ -66,9 +70,14 @@ def _run_nodes(config: Path) -> int:
         "CONFIG": str(config.absolute()),
         "RUN_PID": str(os.getpid()),
     }
-    manager = Manager(_Lines(sys.stdout))
-    for name, command in commands(PROCFILE.read_text("utf-8"), load_cluster(config)).items():
+    settings = load_cluster(config)
+    found = commands(PROCFILE.read_text("utf-8"), settings)
+    shop = next(iter(settings.frontends.values()))
+    log = RunLog(list(found), shop, Console(file=sys.stdout), time.monotonic)
+    manager = Manager(_Lines(log))
+    for name, command in found.items():
         manager.add_process(name, command, env=environ, cwd=str(ROOT))
+    log.start()
     manager.loop()
     by_signal = (128 + signal.SIGINT, 128 + signal.SIGTERM)
     return 0 if manager.returncode in by_signal else int(manager.returncode or 0)

@@ -189,7 +189,8 @@ def show(nodes: Nodes, console: Console) -> int:
     for drawn in tables(nodes, console.width):
         console.print(drawn)
         console.print()
-    console.print(Text(verdict.words, style="bold green" if works else BAD), soft_wrap=True)
+    mark = "\u25cf " if console.is_terminal else ""
+    console.print(Text(mark + verdict.words, "bold green" if works else BAD), soft_wrap=True)
     for name in unknown_voters(nodes):
         hint = f"{name} has a vote but is not in the settings: set BACKUP, or give WITH_BACKUP=1"
         console.print(Text(hint, style=POOR), soft_wrap=True)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -19,9 +20,9 @@ from urllib.parse import parse_qs
 import pytest
 from rich.console import Console
 
-from catalog.importer import main
+from catalog.importer import main, report
 from catalog.layouts import Book
-from catalog.loading import BATCH_BYTES_MAX, batches
+from catalog.loading import BATCH_BYTES_MAX, Tally, batches
 from catalog.messenger import PATIENCE_S
 from common.auth import Signer
 from common.errors import Problem
@@ -346,6 +347,22 @@ def test_the_bar_is_drawn_on_a_terminal_only(importer: Importer) -> None:
     assert "importing" in importer.err
     assert "line 602: title: must not be empty\n" in importer.err
     assert importer.out == "0 added, 0 changed, 600 unchanged, 1 bad row\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_tally_is_a_table(importer: Importer) -> None:
+    """A line for each number, aligned."""
+    tally = Tally(Counter(added=1200, changed=0, unchanged=3), lambda line: None, bad=1)
+    out = Terminal()
+    report(tally, "", lambda line: None, out)
+    lines = re.sub(r"\033\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert [line.rstrip() for line in lines] == [
+        "1,200  added", "    0  changed", "    3  unchanged", "    1  bad row",
+    ]  # fmt: skip
 
 
 # --- what other files need ---

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench import demand, machine, openloop, report, wrk
 from bench.__main__ import arguments_of
@@ -27,6 +29,7 @@ ABOUT: dict[str, Any] = {
     "memory_gb": 8, "kernel": "6.1", "python": "3.11", "sqlite": "3.54", "sync_ms": 0.1,
     "load_before": 0.1, "versions": {"nginx": "1.22.1"},
 }  # fmt: skip
+MEASURED = Path(report.__file__).with_name("results.json")
 FAST = Target("hits", Key("hits", "a", "bazar", "req/s"), 5, "ms")
 
 
@@ -174,6 +177,24 @@ def test_popular_books_are_not_the_first_ids() -> None:
     """Or they would lie side by side in each database."""
     popular = Counter(book.id for book in Demand(catalogue(2_000)).draw(20_000)).most_common(20)
     assert max(number for number, _ in popular) > 1_000
+
+
+@pytest.mark.parametrize(("width", "ranges"), [(80, False), (140, True)])
+def test_the_terminal_says_in_words_and_colours_what_is_met(width: int, ranges: bool) -> None:
+    """One line for each target that was measured, and how many are met; no line is cut off."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system="standard")
+    shown = load(MEASURED)
+    console.print(report.terminal(shown, width))
+    measured = [target for target in TARGETS if target.measured(shown) is not None]
+    met = sum(target.verdict(shown) == "met" for target in measured)
+    text = out.getvalue()
+    assert f"{met} of {len(measured)} targets met" in text
+    assert text.count("\033[32mmet") == met
+    assert text.count("\033[1;31m") == len(measured) - met
+    assert (" to " in text) == ranges
+    lines = re.sub(r"\033\[[0-9;]*m", "", text).splitlines()
+    assert max(map(len, lines)) <= width
 
 
 # --- books and requests ---

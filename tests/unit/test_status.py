@@ -124,6 +124,7 @@ def test_colours_are_for_terminals() -> None:
     show(shop(), console)
     assert isinstance(console.file, io.StringIO)
     assert "\033[1;32mleading" in console.file.getvalue()
+    assert "\033[1;32m\u25cf reads and writes work" in console.file.getvalue()
 
 
 @pytest.mark.parametrize(
