@@ -19,6 +19,7 @@ from frontend.openapi import METHODS, described
 from tests.support.frontend_fakes import World
 
 COLLECTION = Path(__file__).parents[2] / "config" / "bazar.postman_collection.json"
+INTERNAL = (*hook.PATHS, "/spans")  # what the services say to each other
 # Views that are no calls but what people look at.
 NO_API = ("frontend.page", "frontend.shop", "frontend.control", "frontend.apidocs")
 
@@ -60,7 +61,7 @@ def test_every_call_of_the_app_is_described(world: World, document: Document) ->
         (rule.rule, method)
         for rule in world.app.url_map.iter_rules()
         for method in set(METHODS) & (rule.methods or set())
-        if rule.rule not in hook.PATHS
+        if rule.rule not in INTERNAL
         and not world.app.view_functions[rule.endpoint].__module__.startswith(NO_API)
     } - known
     assert not forgotten
