@@ -40,6 +40,7 @@ from common.service import (
     Ticker,
 )  # fmt: skip
 from common.tasks import Tasks
+from common.tracer import Tracer
 from common.web import OPEN_PATHS, direct_of, new_app
 
 SEED_KEY = "seed"
@@ -71,9 +72,12 @@ def create_app(
     node = _open_node(settings, other, clock, random)
     seed = _read_seed(settings) if node.end().seq == 0 else []
     signer = Signer(settings.node, settings.cluster_secret)
+    tracer = Tracer(settings.node, "catalog", clock=clock, random=random)
 
     def peer(name: str, url: str) -> Peer:
-        return Peer(name, url, http=http, signer=signer, cluster=lambda: node.record.cluster)
+        return Peer(
+            name, url, http=http, signer=signer, cluster=lambda: node.record.cluster, tracer=tracer
+        )
 
     frontends = {name: peer(name, url) for name, url in settings.frontends.items()}
     others = [
@@ -81,7 +85,7 @@ def create_app(
         for name, url in ({other: settings.catalogs[other]} | dict(settings.backup)).items()
     ]
     transport = Transport(others, frontends)
-    writer = Writer(node, transport, tasks, http.calls(tasks))
+    writer = Writer(node, transport, tasks, http.calls(tasks), tracer)
     recovery = _recovery(node, transport, settings, first)
     snapshots = Snapshots(node, settings.data_dir)
 
@@ -99,19 +103,20 @@ def create_app(
     app = new_app(
         "catalog", clock=clock, signer=signer, cluster=lambda: node.record.cluster,
         internal=lambda path: path not in OPEN_PATHS, readiness=node.readiness, registry=registry,
+        tracer=tracer,
     )  # fmt: skip
     add_reads(app, node)
-    writes = Writes(app, writer)
+    writes = Writes(app, writer, tracer)
     add_sessions(app, node, settings.frontends)
     add_desk(app, node)
     add_audit(app, Audit(node))
-    add_replication(app, node)
+    add_replication(app, node, tracer)
     add_copying(app, node, snapshots)
     add_operating(app, Handover(node, transport, tasks), Promotion(node, transport, tasks))
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
-        at_once=Quick(node, signer).answer, direct=direct_of(app).answer,
+        at_once=Quick(node, signer, tracer).answer, direct=direct_of(app).answer,
         later=writes.take,
         loops={"writer": writer.run, "deadlines": writer.deadlines.run},
         stop=writer.stop, close=close,

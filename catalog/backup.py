@@ -39,6 +39,7 @@ from common.service import (
     StartRefused,
 )
 from common.tasks import Event, Tasks
+from common.tracer import Tracer
 from common.web import OPEN_PATHS, direct_of, json_answer, json_body, json_object, new_app
 
 LANES = {
@@ -61,15 +62,16 @@ def create_app(
     """
     ending = tasks.event()
     witness = _open(settings, clock, random, ending)
+    tracer = Tracer(settings.node, "backup", clock=clock, random=random)
     registry = CollectorRegistry()
     _gauges(registry, witness)
     app = new_app(
         "backup", clock=clock, signer=Signer(settings.node, settings.cluster_secret),
         cluster=lambda: witness.record.cluster, internal=lambda path: path not in OPEN_PATHS,
-        readiness=witness.readiness, registry=registry,
+        readiness=witness.readiness, registry=registry, tracer=tracer,
     )  # fmt: skip
     add_votes(app, witness)
-    add_log(app, witness)
+    add_log(app, witness, tracer)
     app.extensions["bazar.witness"] = witness
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, direct=direct_of(app).answer,
@@ -123,7 +125,7 @@ def add_votes(app: Flask, witness: Witness) -> None:
         return json_answer(_status(witness))
 
 
-def add_log(app: Flask, witness: Witness) -> None:
+def add_log(app: Flask, witness: Witness, tracer: Tracer) -> None:
     """Add what the leader of an epoch says, and what a catalog asks that has been away."""
 
     @direct_of(app).post(app, "/replication/prepare")
@@ -133,7 +135,8 @@ def add_log(app: Flask, witness: Witness) -> None:
             (entry,) = decode_entries(asked.body)
             prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
             epoch = int(given["epoch"])
-        witness.prepare(epoch, prev, entry)
+        with tracer.span("keep and sync"):
+            witness.prepare(epoch, prev, entry)
         return compact({"position": list(entry.position)})
 
     @direct_of(app).post(app, "/replication/commit")

@@ -23,13 +23,14 @@ from common.compact import compact
 from common.direct import Asked
 from common.errors import Problem
 from common.position import Position
+from common.tracer import Tracer
 from common.web import direct_of, json_answer, json_body, json_object
 
 ENTRIES_BYTES_MAX = 4 * 1024 * 1024
 BYTES = "application/octet-stream"
 
 
-def add_replication(app: Flask, node: Node) -> None:
+def add_replication(app: Flask, node: Node, tracer: Tracer) -> None:
     """Add what a leader says to its replica, and what both ask before one leads."""
 
     @app.post("/replication/state")
@@ -72,7 +73,8 @@ def add_replication(app: Flask, node: Node) -> None:
             (entry,) = decode_entries(asked.body)
             prev = Position(int(given["prev_epoch"]), int(given["prev_seq"]), given["prev_hash"])
             epoch, committed = int(given["epoch"]), int(given["committed"])
-        replica.prepare(node, epoch, prev, entry, committed)
+        with tracer.span("store and sync"):
+            replica.prepare(node, epoch, prev, entry, committed)
         return compact({"position": list(entry.position)})
 
     @direct_of(app).post(app, "/replication/commit")
@@ -80,7 +82,9 @@ def add_replication(app: Flask, node: Node) -> None:
         with well_formed():
             body = json_object(asked.body)
             epoch, position = int(body["epoch"]), Position(*body["position"])
-        return compact(replica.commit(node, epoch, position).document())
+        with tracer.span("apply"):
+            view = replica.commit(node, epoch, position)
+        return compact(view.document())
 
 
 def add_copying(app: Flask, node: Node, snapshots: Snapshots) -> None:

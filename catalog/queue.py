@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from catalog.model import Operation, Outcome
 from common.errors import Problem
+from common.openspan import NOT_TRACED, AnySpan
 
 BATCH_OPERATIONS_MAX = 64
 REFUSED_MAX = 4096  # attempts remembered; a message is under way for seconds, not for longer
@@ -28,6 +29,7 @@ class Ticket:
     fingerprint: str
     settled: list[Callable[[], None]] = field(default_factory=list)  # called when there is a result
     attempts: set[str] = field(default_factory=set)  # those that wait for it
+    waits: list[AnySpan] = field(default_factory=list)  # of those among them that are traced
     taken: bool = False
     waiters: int = 0
     result: Outcome | Problem | None = None
@@ -50,7 +52,7 @@ class Queue:
 
     def join(
         self, operation: Operation, refusal: Callable[[], Problem | None],
-        settled: Callable[[], None], attempt: str = "",
+        settled: Callable[[], None], attempt: str = "", wait: AnySpan = NOT_TRACED,
     ) -> tuple[Ticket, bool]:  # fmt: skip
         """Wait behind the others, or with whoever sent this key before; return the ticket and
         whether it is ours. `settled()` is called once it has a result.
@@ -76,6 +78,8 @@ class Queue:
             ticket.waiters += 1
             ticket.settled.append(settled)
             ticket.attempts.add(attempt)
+            if wait:
+                ticket.waits.append(wait)
             return ticket, first
 
     def remember(self, key: str, attempt: str) -> None:

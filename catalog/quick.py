@@ -22,7 +22,10 @@ from common.compact import compact
 from common.cursor import read_cursor, write_cursor
 from common.direct import Headers
 from common.errors import Problem
+from common.openspan import NOT_TRACED, AnySpan
 from common.service import Call
+from common.trace import TRACEPARENT_HEADER
+from common.tracer import Tracer
 from common.wsgi import Answer, answer_of
 
 _BOOK = re.compile(rb"/books/([1-9][0-9]{0,18})")
@@ -65,7 +68,8 @@ def written(node: Node, reading: Reading) -> tuple[bytes, dict[str, str]]:
 class Quick:
     """Answers signed reads without waiting: SQLite's readers wait for no writer (WAL)."""
 
-    def __init__(self, node: Node, signer: Signer) -> None:
+    def __init__(self, node: Node, signer: Signer, tracer: Tracer) -> None:
+        self._tracer = tracer
         self._node = node
         self._signer = signer
 
@@ -76,11 +80,18 @@ class Quick:
         try:
             cluster, target = self._node.record.cluster, call.target.decode("latin-1")
             self._signer.check(Headers(call), call.method, target, b"", cluster)
+            span: AnySpan = NOT_TRACED
+            if TRACEPARENT_HEADER in call.headers:
+                route = "/books/<int:book_id>" if call.target.startswith(b"/books/") else "/search"
+                span = self._tracer.continued(f"GET {route}", Headers(call).get)
             reading = self._read(call.target)
         except (Problem, Halted, apsw.Error, UnicodeDecodeError):
             return None
         if reading is None:
             return None
+        if span:  # that of a call which is left to the routes does not end here
+            span.note("bazar.as_of", reading.as_of)
+            span.end()
         body, labels = written(self._node, reading)
         described = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         kept = {"Cache-Control": "no-store", CLUSTER: cluster}

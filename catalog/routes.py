@@ -26,7 +26,9 @@ from common import bundle, fields
 from common.cursor import read_cursor, write_cursor
 from common.direct import Asked
 from common.errors import Problem
+from common.openspan import AnySpan
 from common.service import Call, Reply
+from common.tracer import Tracer
 from common.web import direct_of, json_answer, query, strict_json
 
 ANSWER_MARGIN_S = 0.05  # answer before the caller stops waiting
@@ -166,9 +168,10 @@ def _said(told: Told) -> str:
 class Writes:
     """The operations, which only the leader does."""
 
-    def __init__(self, app: Flask, writer: Writer) -> None:
+    def __init__(self, app: Flask, writer: Writer, tracer: Tracer) -> None:
         """Add them to an app."""
         self._writer = writer
+        self._tracer = tracer
         self._direct = direct_of(app)
         self._direct.post(app, OPERATIONS)(self._operate)
 
@@ -187,15 +190,30 @@ class Writes:
         except Problem:
             return False
 
+        span = self._direct.continued(call)
+
         def done(told: list[Told]) -> None:
+            _end(span, told)
             reply(self._direct.answered(lambda: _text(told, many)))
 
-        self._writer.begin(operations, *_limits(asked), done)
+        with self._tracer.within(span.contexts):
+            self._writer.begin(operations, *_limits(asked), done)
         return True
 
     def _operate(self, asked: Asked) -> str:
         operations, many = _operations(asked.body)
         return _text(self._writer.submit(operations, *_limits(asked)), many)
+
+
+def _end(span: AnySpan, told: list[Told]) -> None:
+    """End the span of a message; what it says of a refusal is the first one."""
+    if span:
+        for problem in told:
+            if isinstance(problem, Problem):
+                span.note("error.type", problem.code)
+                break
+        span.answered(200)
+        span.end()
 
 
 def _operations(body: bytes) -> tuple[list[Operation], bool]:

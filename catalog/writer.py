@@ -21,9 +21,12 @@ from catalog.replicate import End, Round
 from catalog.transport import Transport
 from catalog.waiting import Deadlines, Message
 from common.errors import Problem
+from common.openspan import NOT_TRACED, AnySpan
 from common.peer import Calls, PeerDown
 from common.position import Position
 from common.tasks import Tasks
+from common.trace import Contexts
+from common.tracer import Tracer
 
 log = logging.getLogger("bazar")
 
@@ -38,8 +41,11 @@ COMMIT_WAITS_S = 0.003  # until then the replica's readers of these keys are sen
 class Writer:
     """The one writer of a leading node."""
 
-    def __init__(self, node: Node, transport: Transport, tasks: Tasks, calls: Calls) -> None:
+    def __init__(
+        self, node: Node, transport: Transport, tasks: Tasks, calls: Calls, tracer: Tracer
+    ) -> None:
         self._node = node
+        self._tracer = tracer
         self._transport = transport
         self._tasks = tasks
         self._calls = calls  # the writer task's own
@@ -93,10 +99,11 @@ class Writer:
         keys = [operation.key for operation in operations]
         takes = self._node.takes_writes
         decided = self._node.outcomes(keys) if takes else [None] * len(keys)
-        for operation, found in zip(operations, decided, strict=True):
+        waits = self._waits(len(operations))
+        for operation, found, wait in zip(operations, decided, waits, strict=True):
             message.wait_for_one()
             try:
-                results.append(self._join(operation, found, until, attempt, message.close))
+                results.append(self._join(operation, found, until, attempt, message.close, wait))
             except Problem as problem:
                 results.append(partial(_refuse, problem))
                 message.close()
@@ -105,7 +112,7 @@ class Writer:
 
     def _join(
         self, operation: Operation, found: Outcome | None, until: float, attempt: str,
-        settled: Callable[[], None],
+        settled: Callable[[], None], wait: AnySpan,
     ) -> Result:  # fmt: skip
         """Take an operation into the queue unless it is decided; one in an adopted entry is not
         new. `settled()` is called, unless this raises, when there is nothing more to wait for.
@@ -120,8 +127,16 @@ class Writer:
         if self._is_adopted(operation):
             self._tasks.spawn("adopted", lambda: self._wait_for_adopted(operation, until, settled))
             return lambda: self._adopted_outcome(operation)
-        ticket, first = self._queue.join(operation, self._refusal, settled, attempt)
+        ticket, first = self._queue.join(operation, self._refusal, settled, attempt, wait)
         return lambda: self._queue.leave(ticket, first)
+
+    def _waits(self, count: int) -> list[AnySpan]:
+        """Return the spans of operations that wait from now on, by their places."""
+        traced = self._tracer.contexts
+        if not traced:
+            return [NOT_TRACED] * count
+        own = ({0: traced[place]} if place in traced else {} for place in range(count))
+        return [self._tracer.span("wait in the queue", parents) for parents in own]
 
     def _is_adopted(self, operation: Operation) -> bool:
         adopted = self._node.adopted
@@ -196,7 +211,8 @@ class Writer:
         tickets = self._queue.take()
         try:
             if tickets:
-                self._write(tickets)
+                with self._tracer.within(_taken(tickets)):
+                    self._write(tickets)
         finally:
             roll_back(self._node)
             node.writing = False
@@ -214,7 +230,9 @@ class Writer:
         return True
 
     def _write(self, tickets: list[Ticket]) -> None:
-        batch = build(self._node, tickets)
+        with self._tracer.span("transaction") as span:
+            batch = build(self._node, tickets)
+            _describe(span, batch)
         self._answer_decided(batch)
         if batch.entry is None:
             return
@@ -251,7 +269,7 @@ class Writer:
         waits = node.sessions.begin(position, entry.keys, node.clock.now())
         round_ = Round(node, self._transport, self._calls, entry, prev)
         try:
-            return round_.run(waits, lambda: self._commit(entry), self._set_stuck)
+            return round_.run(waits, lambda: self._traced_commit(entry), self._set_stuck)
         finally:
             node.sessions.finish(position)
 
@@ -260,6 +278,10 @@ class Writer:
         if stuck:
             why = f"{self._node.peer} does not answer; nothing was done"
             self._queue.refuse_waiting(lambda: Problem("writes-unavailable", why))
+
+    def _traced_commit(self, entry: Entry) -> bool:
+        with self._tracer.span("commit"):
+            return self._commit(entry)
 
     def _commit(self, entry: Entry) -> bool:
         """Commit the open transaction. When the disk was full, SQLite has rolled it back; the
@@ -285,7 +307,8 @@ class Writer:
 
     def _after_commit(self, entry: Entry) -> None:
         if not len(self._queue):  # else the next PREPARE carries it
-            self._tasks.spawn("commit", lambda: self._tell(entry.position))
+            told = self._tracer.carry(lambda: self._tell(entry.position))
+            self._tasks.spawn("commit", told)
 
     def _tell(self, position: Position) -> None:
         """Tell the replica, unless a PREPARE does so in a moment: under load each next one does."""
@@ -296,6 +319,22 @@ class Writer:
             self._transport.commit(self._node.second, self._node.epoch, position)
         except (PeerDown, Problem) as error:
             log.debug("commit not delivered; the next heartbeat carries it: %s", error)
+
+
+def _taken(tickets: Sequence[Ticket]) -> Contexts:
+    """End the waiting of tickets; return for whom they are."""
+    waits = [wait for ticket in tickets for wait in ticket.waits]
+    for wait in waits:
+        wait.end()
+    return dict(enumerate(wait.parents[0] for wait in waits))
+
+
+def _describe(span: AnySpan, batch: Batch) -> None:
+    if span:
+        span.note("db.system.name", "sqlite")
+        span.note("bazar.batch_size", len(batch.tickets))
+        if batch.entry is not None:
+            span.note("bazar.position", ".".join(map(str, batch.entry.position[:2])))
 
 
 def _same(operation: Operation, found: Outcome) -> Outcome:

@@ -15,6 +15,7 @@ from common.auth import CLUSTER
 from common.compact import compact
 from common.errors import Problem, rebuilt
 from common.peer import NoAnswer, Peer
+from common.trace import Context, Contexts, Value
 
 ATTEMPT = "attempt"  # in the query: the name of one message, another one each time
 _NAME = re.compile("[0-9a-f]{1,32}")
@@ -37,13 +38,20 @@ class Reply(NamedTuple):
 
 
 def send(
-    peer: Peer, path: str, writes: Sequence[Any], timeout_s: float, attempt: str = ""
-) -> Reply:
+    peer: Peer, path: str, writes: Sequence[Any], timeout_s: float, attempt: str = "",
+    traced: Contexts | None = None,
+) -> Reply:  # fmt: skip
     """Send writes in one message; raises what befell the message, as `Peer.call` does. What is
-    refused to an `attempt` stays refused to it, should its message arrive twice.
+    refused to an `attempt` stays refused to it, should its message arrive twice. `traced` says for
+    whom each of them is.
     """
     target = f"{path}?{ATTEMPT}={attempt}" if attempt else path
-    response = peer.call("POST", target, timeout_s=timeout_s, document=list(writes))
+    noted: dict[str, Value] = {}
+    if traced:
+        noted = {"bazar.batch_size": len(writes), "bazar.attempt": attempt}
+    response = peer.call(
+        "POST", target, timeout_s=timeout_s, document=list(writes), traced=traced, noted=noted
+    )
     try:
         told = [_told(document) for document in response.json()]
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -51,6 +59,11 @@ def send(
     if len(told) != len(writes):
         raise NoAnswer(f"{peer.name} answered with something that is not ours")
     return Reply(told, response.header(CLUSTER))
+
+
+def traced(contexts: Sequence[Context | None]) -> Contexts:
+    """Return for whom the writes of a message are, from what each of them knows."""
+    return {place: one for place, one in enumerate(contexts) if one is not None}
 
 
 def _told(document: dict[str, Any]) -> Recorded | Problem:

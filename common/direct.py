@@ -15,8 +15,11 @@ from flask import Flask, Response, g, request
 from common.auth import CLUSTER, Signer
 from common.clock import Clock
 from common.errors import Problem
+from common.openspan import NOT_TRACED, AnySpan
 from common.peer import TIMEOUT_HEADER
 from common.service import Call
+from common.trace import TRACEPARENT_HEADER
+from common.tracer import Tracer
 from common.wsgi import Answer, answer_of, of_problem
 
 JSON = "application/json"
@@ -37,8 +40,11 @@ Handler = Callable[[Asked], str]  # returns JSON; raises Problem
 class Direct:
     """The calls of one node, by their path."""
 
-    def __init__(self, *, clock: Clock, signer: Signer, cluster: Callable[[], str]) -> None:
+    def __init__(
+        self, *, clock: Clock, signer: Signer, cluster: Callable[[], str], tracer: Tracer
+    ) -> None:
         self._clock = clock
+        self._tracer = tracer
         self._signer = signer
         self._cluster = cluster
         self._handlers: dict[bytes, Handler] = {}
@@ -68,7 +74,19 @@ class Direct:
         asked = self.asked(call)
         if asked is None:
             return None
-        return self.answered(lambda: handler(asked))
+        if TRACEPARENT_HEADER not in call.headers:
+            return self.answered(lambda: handler(asked))
+        with self.continued(call) as span:
+            answer = self.answered(lambda: handler(asked))
+            span.answered(answer.status)
+            return answer
+
+    def continued(self, call: Call) -> AnySpan:
+        """Begin the span of a call that has been checked."""
+        if TRACEPARENT_HEADER not in call.headers:
+            return NOT_TRACED
+        path = call.target.partition(b"?")[0].decode("latin-1")
+        return self._tracer.continued(f"{call.method} {path}", Headers(call).get)
 
     def answered(self, text: Callable[[], str]) -> Answer:
         """Return the answer that has a text as its body, or says which problem it raises."""

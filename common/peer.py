@@ -8,6 +8,7 @@ reached the other side; whatever else goes wrong is `NoAnswer`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,10 +20,15 @@ import urllib3.exceptions
 
 from common.auth import Signer
 from common.errors import parse
+from common.openspan import NOT_TRACED, AnySpan
 from common.tasks import Tasks
+from common.trace import Contexts, Value
+from common.tracer import Tracer
 
 CONNECT_TIMEOUT_S = 1.0
 TIMEOUT_HEADER = "Bazar-Timeout-Ms"
+
+_VARIES = re.compile("/[^/]*[0-9][^/]*")
 
 
 class PeerDown(Exception):
@@ -141,13 +147,15 @@ class Peer:
     """A node of the cluster as another one calls it."""
 
     def __init__(
-        self, name: str, url: str, *, http: Http, signer: Signer, cluster: Callable[[], str]
-    ) -> None:
+        self, name: str, url: str, *, http: Http, signer: Signer, cluster: Callable[[], str],
+        tracer: Tracer | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self._url = url
         self._http = http
         self._signer = signer
         self._cluster = cluster
+        self._tracer = tracer
 
     def call(
         self,
@@ -159,17 +167,27 @@ class Peer:
         document: Any = None,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        traced: Contexts | None = None,
+        noted: Mapping[str, Value] | None = None,
     ) -> Response:
         """Send one call and return its 2xx or 304 answer.
 
         `document` is sent as JSON, `body` and `path` (percent-encoded) as they are. Raises the
         `Problem` the other side answered with, `NotSent` when nothing was sent, `NoAnswer` for
-        everything else.
+        everything else. `traced` says for whom this is done, if not for who is current; `noted`
+        what its span says besides.
         """
         data = body if document is None else json.dumps(document, separators=(",", ":")).encode()
         target = path + ("?" + urlencode(query) if query else "")
-        request = self._signed(method, target, data, timeout_s, headers or {})
-        return self._checked(self._http.send(request))
+        if traced is None and self._tracer is not None:
+            traced = self._tracer.contexts
+        if self._tracer is None or not traced:
+            request = self._signed(method, target, data, timeout_s, headers or {})
+            return self._checked(self._http.send(request))
+        with self._described(self._tracer.call(_name(method, path), traced), noted) as span:
+            more = {**(headers or {}), **span.headers()}
+            request = self._signed(method, target, data, timeout_s, more)
+            return self._answered(span, self._http.send(request))
 
     def begin(
         self,
@@ -187,8 +205,25 @@ class Peer:
         """
         data = body if document is None else json.dumps(document, separators=(",", ":")).encode()
         target = path + ("?" + urlencode(query) if query else "")
-        request = self._signed("POST", target, data, timeout_s, {})
-        calls.begin(request, lambda answered: done(lambda: self._checked(answered())))
+        span: AnySpan = NOT_TRACED
+        if self._tracer is not None and self._tracer.contexts:
+            span = self._described(self._tracer.begin_call(_name("POST", path)))
+        request = self._signed("POST", target, data, timeout_s, span.headers())
+
+        def checked(answered: Answered) -> Response:
+            with span.ending():
+                return self._answered(span, answered())
+
+        calls.begin(request, lambda answered: done(lambda: checked(answered)))
+
+    def _described(self, span: AnySpan, noted: Mapping[str, Value] | None = None) -> AnySpan:
+        for name, value in {"server.address": self.name, **(noted or {})}.items():
+            span.note(name, value)
+        return span
+
+    def _answered(self, span: AnySpan, answer: Response) -> Response:
+        span.answered(answer.status)
+        return self._checked(answer)
 
     def _signed(
         self, method: str, target: str, data: bytes, timeout_s: float, headers: Mapping[str, str]
@@ -204,3 +239,8 @@ class Peer:
         if problem is None:
             raise NoAnswer(f"{self.name} answered {answer.status} with something that is not ours")
         raise problem
+
+
+def _name(method: str, path: str) -> str:
+    """Return what a call's span is called: without what varies."""
+    return f"{method} {_VARIES.sub('/<>', path.partition('?')[0])}"

@@ -23,6 +23,8 @@ from common.direct import Direct, seconds_of
 from common.errors import Problem, unexpected
 from common.peer import TIMEOUT_HEADER
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX
+from common.spanned import SPANS, Entry, Spanned, not_traced, spans_of
+from common.tracer import Tracer
 
 log = logging.getLogger("bazar")
 
@@ -48,20 +50,25 @@ def new_app(
     internal: Callable[[str], bool],
     readiness: Callable[[], Readiness],
     registry: CollectorRegistry,
+    tracer: Tracer,
+    entry: Entry = not_traced,
 ) -> Flask:
     """Return an app with the rules in and no routes yet.
 
     `internal(path)` says which paths take signed calls only; `cluster()` is this node's cluster id,
     or "" while it knows none. A checked call finds its sender in `g.sender`, and in `g.until` when
-    its caller stops waiting.
+    its caller stops waiting. `entry` begins the span of a request from outside.
     """
     app = Flask(name, static_folder=None)
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
 
+    def is_guarded(path: str) -> bool:
+        return path == SPANS or internal(path)
+
     @app.before_request
     def check_call() -> None:
-        guarded = internal(request.path)
+        guarded = is_guarded(request.path)
         request.max_content_length = INTERNAL_BODY_BYTES_MAX if guarded else PUBLIC_BODY_BYTES_MAX
         if guarded:
             # The signature covers the target as it was sent, not Werkzeug's decoded path.
@@ -72,7 +79,7 @@ def new_app(
     @app.after_request
     def label(response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
-        if internal(request.path):
+        if is_guarded(request.path):
             response.headers[CLUSTER] = cluster()
         return response
 
@@ -80,7 +87,11 @@ def new_app(
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _unexpected)
     _health(app, readiness, registry)
-    app.extensions["bazar.direct"] = Direct(clock=clock, signer=signer, cluster=cluster)
+    app.get(SPANS)(lambda: spans_of(tracer, query(("trace", "last"))))
+    app.wsgi_app = Spanned(app.wsgi_app, tracer, is_guarded, entry)  # type: ignore[method-assign]
+    app.extensions["bazar.direct"] = Direct(
+        clock=clock, signer=signer, cluster=cluster, tracer=tracer
+    )
     return app
 
 

@@ -17,8 +17,9 @@ from common.peer import Http, Peer
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX, Lane, Service, Ticker
 from common.survey import Survey
 from common.tasks import Tasks
+from common.tracer import Tracer
 from common.web import OPEN_PATHS, direct_of, new_app
-from frontend import hook, page
+from frontend import hook, page, traced
 from frontend.api import Api
 from frontend.apidocs import ApiDocs
 from frontend.balancer import Balancer
@@ -55,7 +56,8 @@ def create_app(
     cache = Cache[Answer](settings.cache_capacity, now=clock.now, lock=threading.Lock())
     identity = Identity(http, settings.catalogs, lock=threading.Lock(), foreign=cache.end)
     signer = Signer(node, settings.cluster_secret)
-    peers = _peers(settings, identity, signer)
+    tracer = Tracer(node, "frontend", clock=clock, random=random)
+    peers = _peers(settings, identity, signer, tracer)
     catalog_peers = {name: peers[name] for name in settings.catalogs}
     lease = Lease(node, cache, catalog_peers, clock=clock, lock=threading.Lock())
     status = partial(status_of, node, cache, lease, clock)
@@ -73,15 +75,21 @@ def create_app(
         internal=lambda path: path in hook.PATHS,
         readiness=cluster.readiness,
         registry=metrics.registry,
+        tracer=tracer,
+        entry=partial(traced.begun, tracer),
     )
     metrics.watch(app)
     page.register(app)
     orders = _group(settings.orders, peers, clock)
     catalogs = _group(settings.catalogs, peers, clock)
-    reads = Reads(node, catalogs, cache, clock=clock, tasks=tasks, lock=threading.Lock())
-    purchases = Purchases(orders, clock=clock, tasks=tasks, random=random, lock=threading.Lock())
+    reads = Reads(
+        node, catalogs, cache, clock=clock, tasks=tasks, lock=threading.Lock(), tracer=tracer
+    )
+    purchases = Purchases(
+        orders, clock=clock, tasks=tasks, random=random, lock=threading.Lock(), tracer=tracer
+    )
     operations = Operations(catalog_peers, lease, clock, random)
-    counter = Counter(purchases, metrics, clock=clock, random=random)
+    counter = Counter(purchases, metrics, clock=clock, random=random, tracer=tracer)
     Api(reads, purchases, orders, clock=clock, random=random).register(app)
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
@@ -96,7 +104,7 @@ def create_app(
     )  # fmt: skip
     hooked = hook.Hook(app, cache, status)
     ApiDocs(app).register()
-    hits = Hits(cache, count=metrics.hits)
+    hits = Hits(cache, metrics.hits, tracer)
     app.extensions["bazar"] = Service(
         flask=app,
         lanes=LANES,
@@ -115,11 +123,13 @@ def create_app(
     return app
 
 
-def _peers(settings: Settings, identity: Identity, signer: Signer) -> dict[str, Peer]:
+def _peers(
+    settings: Settings, identity: Identity, signer: Signer, tracer: Tracer
+) -> dict[str, Peer]:
     others = {**settings.frontends, **settings.catalogs, **settings.orders, **settings.backup}
     others.pop(settings.node, None)
     return {
-        name: Peer(name, url, http=identity, signer=signer, cluster=identity.cluster)
+        name: Peer(name, url, http=identity, signer=signer, cluster=identity.cluster, tracer=tracer)
         for name, url in others.items()
     }
 

@@ -13,11 +13,14 @@ from common import fields
 from common.clock import Clock
 from common.errors import Problem
 from common.service import Call, Reply
+from common.trace import TRACEPARENT_HEADER
+from common.tracer import Tracer
 from common.web import strict_json
 from common.wsgi import Answer, answer_of, of_problem
 from frontend.incoming import location_of
 from frontend.metrics import Metrics
 from frontend.purchases import Purchases, Sold
+from frontend.traced import described, labelled
 
 _PURCHASE = re.compile(rb"/purchase/([0-9]+)")
 KEY = "Idempotency-Key"
@@ -29,9 +32,11 @@ class Counter:
     """Where purchases are taken; `random` makes keys for those that have none."""
 
     def __init__(
-        self, purchases: Purchases, metrics: Metrics, *, clock: Clock, random: Random
-    ) -> None:
+        self, purchases: Purchases, metrics: Metrics, *, clock: Clock, random: Random,
+        tracer: Tracer,
+    ) -> None:  # fmt: skip
         self._purchases = purchases
+        self._tracer = tracer
         self._metrics = metrics
         self._clock = clock
         self._random = random
@@ -50,13 +55,21 @@ class Counter:
         route, lines = asked
         named = key or f"{self._random.getrandbits(128):032x}"
         began_at = self._clock.now()
+        traceparent = call.headers.get(TRACEPARENT_HEADER)
+        span = self._tracer.received("write", "POST", traceparent)
 
         def done(result: Sold | Problem) -> None:
             answer = _written(result, named)
             self._metrics.count(route, "POST", answer.status, self._clock.now() - began_at)
-            reply(answer)
+            if span and isinstance(result, Sold):
+                span.note("bazar.served_by", result.node)
+            reply(labelled(answer, span) if span else answer)
 
-        self._purchases.begin(lines, named, done)
+        if span:
+            described(span, "POST", route, call.target.decode("latin-1"), named)
+            self._purchases.begin(lines, named, done, span.contexts)
+        else:
+            self._purchases.begin(lines, named, done)
         return True
 
 

@@ -70,7 +70,7 @@ class Group:
         while waiting and until - self._clock.now() >= ATTEMPT_MIN_S:
             name = waiting.popleft()
             try:
-                return Answered(name, self._ask(name, path, query, until))
+                return Answered(name, self._ask(name, path, query, until, len(tried)))
             except PeerDown as error:
                 log.debug("%s did not answer: %s", name, error)  # with addresses: not for clients
                 tried.append(f"{name} did not answer")
@@ -85,10 +85,15 @@ class Group:
         tried.extend(f"no time was left to ask {name}" for name in waiting)
         raise Problem("unavailable", "nobody could answer: " + "; ".join(tried))
 
-    def _ask(self, name: str, path: str, query: Mapping[str, Any], until: float) -> Response:
+    def _ask(
+        self, name: str, path: str, query: Mapping[str, Any], until: float, failed: int
+    ) -> Response:
         timeout_s = min(READ_ATTEMPT_S, until - self._clock.now())
+        noted = {"http.request.resend_count": failed} if failed else None
         try:
-            response = self.peers[name].call("GET", path, query=query, timeout_s=timeout_s)
+            response = self.peers[name].call(
+                "GET", path, query=query, timeout_s=timeout_s, noted=noted
+            )
         except PeerDown:
             self.failed(name)
             raise

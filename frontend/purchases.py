@@ -20,8 +20,11 @@ from common import bundle
 from common.clock import Clock
 from common.compact import compact
 from common.errors import Problem, rebuilt, unexpected
+from common.openspan import NOT_TRACED, AnySpan
 from common.peer import NoAnswer, PeerDown
 from common.tasks import Tasks
+from common.trace import NO_CONTEXTS, Context, Contexts
+from common.tracer import Tracer
 from frontend.gateway import ATTEMPT_MIN_S, WRITE_ATTEMPT_S, WRITE_WHOLE_S, Group
 from frontend.outcomes import Failure, Outcome, outcome_of, unanswered
 
@@ -38,6 +41,7 @@ class Sold:
 
     order_id: str
     body: bytes
+    node: str = field(default="", compare=False)  # the order server that said so
 
 
 @dataclass(eq=False)
@@ -48,6 +52,8 @@ class _Purchase:
     key: str
     until: float
     done: Callable[[Sold | Problem], None]
+    trace: Context | None = None
+    waits: AnySpan = NOT_TRACED  # until its message leaves
     attempts: list[tuple[str, Failure]] = field(default_factory=list)
     result: Sold | Problem | None = None
 
@@ -57,9 +63,10 @@ class Purchases:
 
     def __init__(
         self, orders: Group, *, clock: Clock, tasks: Tasks, random: Random,
-        lock: AbstractContextManager[object],
+        lock: AbstractContextManager[object], tracer: Tracer,
     ) -> None:  # fmt: skip
         self._orders = orders
+        self._tracer = tracer
         self._random = random
         self._clock = clock
         self._tasks = tasks
@@ -76,18 +83,23 @@ class Purchases:
             results.append(result)
             told.set()
 
-        self.begin(lines, key, done)
+        self.begin(lines, key, done, self._tracer.contexts)
         told.wait()
         if isinstance(results[0], Problem):
             raise results[0]
+        self._tracer.note("bazar.served_by", results[0].node)
         return results[0]
 
     def begin(
-        self, lines: list[dict[str, int]], key: str, done: Callable[[Sold | Problem], None]
-    ) -> None:
+        self, lines: list[dict[str, int]], key: str, done: Callable[[Sold | Problem], None],
+        traced: Contexts = NO_CONTEXTS,
+    ) -> None:  # fmt: skip
         """Sell a basket; `done`, which must not wait, is told what came of it."""
         until = self._clock.now() + WRITE_WHOLE_S
         purchase = _Purchase({"key": key, "items": lines}, key, until, done)
+        if traced:
+            purchase.trace = traced[0]
+            purchase.waits = self._tracer.span("wait for a message", traced)
         with self._lock:
             full = len(self._waiting) >= WAITING_MAX
             if not full:
@@ -128,6 +140,9 @@ class Purchases:
 
     def _sell(self, load: list[_Purchase]) -> None:
         until = min(purchase.until for purchase in load)
+        for purchase in load:
+            if purchase.waits:
+                purchase.waits.end()
         waiting = load
         for name in self._orders.order():
             left_s = until - self._clock.now()
@@ -144,7 +159,10 @@ class Purchases:
         told: Sequence[bundle.Recorded | Failure]
         try:
             attempt = f"{self._random.getrandbits(64):016x}"
-            told = bundle.send(self._orders.peers[name], "/sales", sales, timeout_s, attempt).told
+            told = bundle.send(
+                self._orders.peers[name], "/sales", sales, timeout_s, attempt,
+                _traced(load),
+            ).told  # fmt: skip
         except (Problem, PeerDown) as error:
             told = [error] * len(load)
         useless = all(map(_is_useless, told))
@@ -159,6 +177,14 @@ class Purchases:
             purchase.attempts.append((name, result))
 
 
+def _traced(load: Sequence[_Purchase]) -> Contexts:
+    """Return for whom a message is; most are for nobody who is traced."""
+    for purchase in load:
+        if purchase.trace is not None:
+            return bundle.traced([purchase.trace for purchase in load])
+    return NO_CONTEXTS
+
+
 def _is_useless(told: bundle.Recorded | Failure) -> bool:
     return isinstance(told, PeerDown) or (isinstance(told, Problem) and told.code == "unavailable")
 
@@ -167,6 +193,6 @@ def _result(name: str, recorded: bundle.Recorded) -> Sold | Failure:
     """Return what was recorded; what is not ours is no answer: it may have happened."""
     order_id = recorded.answer.get("order_id")
     if recorded.status == 201 and isinstance(order_id, str):
-        return Sold(order_id, compact(recorded.answer).encode())
+        return Sold(order_id, compact(recorded.answer).encode(), name)
     refusal = rebuilt(recorded.answer) if recorded.status >= 400 else None
     return refusal or NoAnswer(f"{name} answered with something that is not ours")

@@ -16,6 +16,7 @@ from common import wsgi
 from common.clock import Clock
 from common.peer import Response
 from common.tasks import Event, Tasks
+from common.tracer import Tracer
 from frontend.cache import Cache, Key, book_key, page_key
 from frontend.gateway import READ_ATTEMPT_S, READ_WHOLE_S, Group
 
@@ -78,8 +79,10 @@ class Reads:
         clock: Clock,
         tasks: Tasks,
         lock: AbstractContextManager[object],
+        tracer: Tracer,
     ) -> None:
         self._name = name
+        self._tracer = tracer
         self._catalogs = catalogs
         self._cache = cache
         self._clock = clock
@@ -89,12 +92,14 @@ class Reads:
 
     def book(self, book_id: int) -> Answer:
         """Return a book; raises `not-found` or `unavailable`, as all reads do."""
-        hit = self._cache.book(book_id)
+        with self._tracer.span("look into the cache"):
+            hit = self._cache.book(book_id)
         return hit or self._miss(book_key(book_id), f"/books/{book_id}", {})
 
     def topic(self, topic: str, limit: int, after: str | None) -> Answer:
         """Return one page of a topic; raises `invalid-request` for a bad cursor."""
-        hit = self._cache.topic_page(topic, limit, after)
+        with self._tracer.span("look into the cache"):
+            hit = self._cache.topic_page(topic, limit, after)
         query = {"topic": topic} | _paging(limit, after)
         return hit or self._miss(page_key(topic, limit, after), "/search", query)
 
@@ -118,7 +123,8 @@ class Reads:
             finally:
                 self._land(key)
         # At most one attempt's time, so that enough is left for two attempts of its own.
-        under_way.wait(min(READ_ATTEMPT_S, max(0.0, until - self._clock.now())))
+        with self._tracer.span("wait for another's fetch"):
+            under_way.wait(min(READ_ATTEMPT_S, max(0.0, until - self._clock.now())))
         return self._cache.peek(key) or self._fetch_and_fill(key, path, query, until)
 
     def _take_off(self, key: Key) -> Event | None:
@@ -142,7 +148,8 @@ class Reads:
         epoch, as_of = _number(response, "Bazar-Epoch"), _number(response, "Bazar-As-Of")
         if epoch is not None and as_of is not None:
             hit = Answer(answer.page, self._name, hit=True)
-            self._cache.fill(ticket, key, hit, epoch=epoch, as_of=as_of)
+            with self._tracer.span("fill the cache"):
+                self._cache.fill(ticket, key, hit, epoch=epoch, as_of=as_of)
         return answer
 
     def _fetch(self, path: str, query: Mapping[str, Any], until: float) -> tuple[Answer, Response]:

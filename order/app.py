@@ -21,6 +21,7 @@ from common.service import (
     StartRefused,
 )
 from common.tasks import Tasks
+from common.tracer import Tracer
 from common.web import OPEN_PATHS, Readiness, direct_of, new_app
 from order.desk import add_desk
 from order.follower import Follower
@@ -43,22 +44,23 @@ def create_app(
 ) -> Flask:
     """Build an order server; raise `StartRefused` when its disk cannot be used.
 
-    `random` is not used: order ids are the leader's.
+    `random` makes the ids of spans only: order ids are the leader's.
     """
     store = _open_store(settings.data_dir / FILE_NAME)
     signer = Signer(settings.node, settings.cluster_secret)
     metrics = Metrics()
+    tracer = Tracer(settings.node, "order", clock=clock, random=random)
 
     def cluster() -> str:
         return store.place.cluster
 
     catalogs = {
-        name: Peer(name, url, http=http, signer=signer, cluster=cluster)
+        name: Peer(name, url, http=http, signer=signer, cluster=cluster, tracer=tracer)
         for name, url in settings.catalogs.items()
     }
     ledger = Ledger(catalogs, clock)
     follower = Follower(ledger, store, clock=clock, tasks=tasks, metrics=metrics)
-    sales = Sales(catalogs, store, clock=clock, metrics=metrics)
+    sales = Sales(catalogs, store, clock=clock, metrics=metrics, tracer=tracer)
 
     app = new_app(
         "order",
@@ -68,10 +70,12 @@ def create_app(
         internal=lambda path: path not in OPEN_PATHS,
         readiness=lambda: readiness(follower, ledger),
         registry=metrics.registry,
+        tracer=tracer,
     )
     add_routes(
         app,
         sales=sales,
+        tracer=tracer,
         follower=follower,
         store=store,
         status=lambda: status(settings.node, follower, sales),

@@ -14,6 +14,7 @@ from common.cursor import read_cursor, write_cursor
 from common.direct import Asked
 from common.errors import Problem
 from common.fields import idempotency_key, invalid, known, limit, sale_lines
+from common.tracer import Tracer
 from common.web import direct_of, json_answer, problem_response, query, strict_json
 from order.follower import Follower
 from order.model import Outcome
@@ -29,6 +30,7 @@ def add_routes(
     app: Flask,
     *,
     sales: Sales,
+    tracer: Tracer,
     follower: Follower,
     store: Store,
     status: Callable[[], Mapping[str, Any]],
@@ -38,6 +40,9 @@ def add_routes(
     @direct_of(app).post(app, "/sales")
     def sell(asked: Asked) -> str:
         baskets = [_sale(document) for document in bundle.writes_in(strict_json(asked.body))]
+        for place, context in tracer.contexts.items():
+            if place < len(baskets):
+                baskets[place].trace = context
         attempt = bundle.attempt_in(asked.query)
         return bundle.list_text(map(_told, sales.buy(baskets, asked.until, attempt)))
 

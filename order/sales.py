@@ -16,6 +16,8 @@ from common import bundle
 from common.clock import Clock
 from common.errors import Problem
 from common.peer import NotSent, Peer, PeerDown
+from common.trace import Context
+from common.tracer import Tracer
 from order.metrics import Metrics
 from order.model import Malformed, Outcome, Refused, outcome_of
 from order.store import NotStored, StorageBroken, Store
@@ -45,6 +47,7 @@ class Sale:
     def __init__(self, key: str, items: Sequence[Mapping[str, int]]) -> None:
         self.operation = {"key": key, "kind": "sell", "body": {"items": items}}
         self.outcome: Outcome | Problem | None = None
+        self.trace: Context | None = None
         self._key = key
         self._unknown = False
         self._why: list[str] = []
@@ -117,9 +120,11 @@ class Sales:
     """Finds the leader, remembers it, and keeps what it sold."""
 
     def __init__(
-        self, catalogs: Mapping[str, Peer], store: Store, *, clock: Clock, metrics: Metrics
-    ) -> None:
+        self, catalogs: Mapping[str, Peer], store: Store, *, clock: Clock, metrics: Metrics,
+        tracer: Tracer,
+    ) -> None:  # fmt: skip
         self._catalogs = catalogs
+        self._tracer = tracer
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -163,8 +168,11 @@ class Sales:
     ) -> list[Problem]:
         """Let each sale learn what a catalog says of it; return the problems among that."""
         operations = [sale.operation for sale in sales]
+        traced = bundle.traced([sale.trace for sale in sales])
         try:
-            reply = bundle.send(self._catalogs[name], "/operations", operations, timeout_s, attempt)
+            reply = bundle.send(
+                self._catalogs[name], "/operations", operations, timeout_s, attempt, traced
+            )
         except NotSent:
             for sale in sales:
                 sale.nothing(f"{name} cannot be reached")
@@ -209,7 +217,8 @@ class Sales:
             return
         cluster = next(outcome.cluster for outcome in outcomes if outcome.order)
         try:
-            self._store.record(orders, cluster)
+            with self._tracer.span("write the order log"):
+                self._store.record(orders, cluster)
         except (Refused, NotStored, StorageBroken, apsw.Error) as error:
             ids = ", ".join(order.order_id for order in orders)
             log.error("sold but not in this log: %s; orders %s", error, ids)

@@ -24,6 +24,7 @@ from tests.support.frontend_fakes import (
     dead,
     order_server,
     refusal,
+    untraced,
 )
 
 PLAIN = (
@@ -63,7 +64,7 @@ def ahead(world: World, asked: Call) -> Answer | None:
     answers: list[Answer] = []
     taken = world.service.later(asked, answers.append)
     assert len(answers) == taken
-    return answers[0] if answers else None
+    return untraced(answers[0]) if answers else None
 
 
 def a_world(fate: str = "sold") -> World:

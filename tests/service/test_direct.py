@@ -16,6 +16,7 @@ from common.peer import TIMEOUT_HEADER
 from common.service import Call
 from common.web import Readiness, direct_of, new_app
 from tests.support.frontend_fakes import FakeClock, by_flask
+from tests.support.tracing import tracer
 
 SECRET, OURS = "s" * 40, "cluster-a"
 SENDER = Signer("order-1", SECRET)
@@ -25,7 +26,7 @@ def make_app() -> Flask:
     app = new_app(
         "catalog", clock=FakeClock(), signer=Signer("catalog-1", SECRET), cluster=lambda: OURS,
         internal=lambda path: True, readiness=lambda: Readiness(True, True, ""),
-        registry=CollectorRegistry(),
+        registry=CollectorRegistry(), tracer=tracer(FakeClock()),
     )  # fmt: skip
 
     @direct_of(app).post(app, "/echo")

@@ -18,6 +18,7 @@ from frontend.gateway import Group
 from frontend.purchases import CARRIERS_MAX, STUCK_S, Purchases, Sold
 from tests.support.frontend_fakes import SECRET, answer
 from tests.support.scheduler import Scheduler, SimClock, SimTasks
+from tests.support.tracing import tracer
 
 LINES = [{"book_id": 1, "quantity": 1}]
 TAKES_S = 0.01
@@ -37,7 +38,12 @@ class Shop:
         balancer = Balancer(ORDERS, lock=threading.Lock())
         group = Group({name: self._peer(name) for name in ORDERS}, balancer, self.clock)
         self.purchases = Purchases(
-            group, clock=self.clock, tasks=self.tasks, random=Random(1), lock=threading.Lock()
+            group,
+            clock=self.clock,
+            tasks=self.tasks,
+            random=Random(1),
+            lock=threading.Lock(),
+            tracer=tracer(self.clock),
         )
         self.scheduler.spawn("ticker", "frontend-1", self._tick)
 

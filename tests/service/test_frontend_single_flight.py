@@ -13,6 +13,7 @@ from frontend.cache import Cache, Grant
 from frontend.gateway import Group
 from frontend.reads import Answer, Page, Reads
 from tests.support.frontend_fakes import FakeClock, InlineTasks, answer
+from tests.support.tracing import tracer
 
 
 class SwitchingEvent:
@@ -73,7 +74,13 @@ class Scene:
         group = Group(peers, balancer, self.clock)  # type: ignore[arg-type]
         tasks = SwitchingTasks(self.clock)
         self.reads = Reads(
-            "frontend-1", group, self.cache, clock=self.clock, tasks=tasks, lock=threading.Lock()
+            "frontend-1",
+            group,
+            self.cache,
+            clock=self.clock,
+            tasks=tasks,
+            lock=threading.Lock(),
+            tracer=tracer(self.clock),
         )
 
     def reader(self, book: int = 1) -> "Reader":

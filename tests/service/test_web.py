@@ -19,6 +19,7 @@ from common.errors import PUBLIC, TABLE
 from common.peer import TIMEOUT_HEADER
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX
 from common.web import Readiness, json_answer, json_body, new_app, query, raw_target
+from tests.support.tracing import tracer
 
 SECRET = "s" * 32
 NOW = 1000.0
@@ -47,6 +48,7 @@ def make_app(readiness: Readiness) -> Flask:
         internal=lambda path: path.startswith("/internal/"),
         readiness=lambda: readiness,
         registry=registry,
+        tracer=tracer(Stopped()),
     )
 
     @app.post("/things")

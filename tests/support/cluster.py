@@ -5,7 +5,7 @@ one seed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -240,6 +240,13 @@ class Cluster:
         if operator:
             headers["Authorization"] = f"Bearer {TOKEN}"
         body = b"" if document is None else json.dumps(document).encode()
+        return self.send(frontend, method, target, headers, body, timeout_s)
+
+    def send(
+        self, frontend: str, method: str, target: str, headers: Mapping[str, str],
+        body: bytes = b"", timeout_s: float = 10.0,
+    ) -> Response:  # fmt: skip
+        """Send a call with headers as they are; only from within a client's job."""
         request = Request(frontend, "", method, target, headers, body, timeout_s)
         return self.network.send("client", request)
 

@@ -347,14 +347,20 @@ def call(target: str, method: str = "GET", body: bytes = b"", **headers: str) ->
 
 
 def by_flask(app: Flask, asked: Call) -> wsgi.Answer:
-    """Answer a call as the gate has Flask answer it."""
+    """Answer a call as the gate has Flask answer it, but for the id of its trace."""
     path, _, query = asked.target.partition(b"?")
     scope: dict[str, Any] = {
         "method": asked.method, "raw_path": path, "query_string": query, "http_version": "1.1",
         "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1234),
         "headers": list(asked.headers.items()),
     }  # fmt: skip
-    return wsgi.call(app.wsgi_app, wsgi.environ_of(scope, asked.body))
+    return untraced(wsgi.call(app.wsgi_app, wsgi.environ_of(scope, asked.body)))
+
+
+def untraced(answer: wsgi.Answer) -> wsgi.Answer:
+    """Return an answer without the id of its trace: not every request is traced."""
+    headers = [(name, value) for name, value in answer.headers if name != b"trace-id"]
+    return replace(answer, headers=headers)
 
 
 def counted(world: World) -> list[str]:

@@ -20,6 +20,7 @@ PURE = (
     "catalog/membership.py",
     "frontend/cache.py",
     "frontend/balancer.py",
+    "common/trace.py",
 )
 IMPURE_STDLIB = {"sqlite3", "threading", "time", "random", "socket", "subprocess", "asyncio"}
 STARTS_THREADS = {"common/serve.py", "common/tasks.py", "common/lanes.py"}
@@ -32,7 +33,7 @@ USES_SOCKETS = {
 COMMANDS = {"catalog/importer.py", "catalog/loading.py"}  # a command line of its own, no service
 
 # What pure modules import of ours: a value, and one another.
-PURE_IMPORTS = {"common.position", "catalog.replication"}
+PURE_IMPORTS = {"common.position", "common.trace", "catalog.replication"}
 
 # What a module may call while it is being imported: it makes constants (a file of its own is one).
 CONSTANT_CALLS = {

@@ -25,6 +25,7 @@ from tests.support.order_fakes import (
     order,
     peers,
 )
+from tests.support.tracing import tracer
 
 ITEMS = [{"book_id": 1, "quantity": 1}]
 Node = Callable[[Request], Response]
@@ -94,7 +95,7 @@ def clock() -> FakeClock:
 
 
 def sales_over(http: FakeHttp, store: Store, clock: FakeClock) -> Sales:
-    return Sales(peers(http), store, clock=clock, metrics=Metrics())
+    return Sales(peers(http), store, clock=clock, metrics=Metrics(), tracer=tracer(clock))
 
 
 def buy(sales: Sales, clock: FakeClock, key: str = "k1") -> Any:
@@ -346,7 +347,7 @@ def test_sales_are_counted_by_outcome(store: Store, clock: FakeClock) -> None:
         {"catalog-1": script(SOLD, REFUSED, "writes-unavailable"), "catalog-2": script()}
     )
     metrics = Metrics()
-    sales = Sales(peers(http), store, clock=clock, metrics=metrics)
+    sales = Sales(peers(http), store, clock=clock, metrics=metrics, tracer=tracer(clock))
     for _ in range(3):
         buy(sales, clock)
     for outcome in ("sold", "sold-out", "writes-unavailable"):
