@@ -26,6 +26,7 @@ from frontend.balancer import Balancer
 from frontend.cache import Cache
 from frontend.cluster import Cluster
 from frontend.control.faults import controller_of
+from frontend.control.requests import Traces
 from frontend.control.tabs import Parts, add_control_room
 from frontend.counter import Counter
 from frontend.gateway import Group
@@ -94,10 +95,13 @@ def create_app(
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)
+    survey = Survey(clock=clock, tasks=tasks, lock=threading.Lock())
+    traces = Traces(tracer, peers, settings.frontends, survey)
     add_control_room(
         app,
         Parts(
-            cluster, catalogs, orders, cache, operations, controller_of(settings, http, signer)
+            cluster, catalogs, orders, cache, operations, traces,
+            controller_of(settings, http, signer),
         ),
         settings,
         clock=clock, tasks=tasks, random=random,

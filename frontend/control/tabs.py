@@ -22,6 +22,7 @@ from frontend.control.faults import Faults
 from frontend.control.login import Login
 from frontend.control.orders import Orders
 from frontend.control.overview import Overview
+from frontend.control.requests import Requests, Traces
 from frontend.control.room import Room
 from frontend.control.stock import Stock
 from frontend.gateway import Group
@@ -37,6 +38,7 @@ class Parts:
     orders: Group
     cache: Cache[Any]
     operations: Operations
+    traces: Traces
     demo: Peer | None  # the controller of the demo that this frontend is in
 
 
@@ -51,6 +53,7 @@ def add_control_room(
         lease_s=settings.cache_lease_s, clock=clock,
     ).register(room)  # fmt: skip
     Audit(parts.catalogs, parts.orders, clock=clock, tasks=tasks).register(room)
+    Requests(parts.traces).register(room)
     CacheTab(parts.cache, clock).register(room)
     Stock(parts.catalogs, parts.operations, clock=clock, random=random).register(room)
     Arrivals(parts.catalogs, parts.operations, clock).register(room)

@@ -20,6 +20,7 @@ PURE = (
     "catalog/membership.py",
     "frontend/cache.py",
     "frontend/balancer.py",
+    "frontend/control/waterfall.py",
     "common/trace.py",
 )
 IMPURE_STDLIB = {"sqlite3", "threading", "time", "random", "socket", "subprocess", "asyncio"}
