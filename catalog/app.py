@@ -30,6 +30,7 @@ from catalog.writer import Writer
 from common.auth import Signer
 from common.clock import Clock
 from common.config import Settings
+from common.otlp import export_tickers
 from common.peer import CallsHttp, Peer
 from common.service import (
     INTERNAL_BODY_BYTES_MAX,
@@ -115,7 +116,11 @@ def create_app(
     add_operating(app, Handover(node, transport, tasks), Promotion(node, transport, tasks))
     app.extensions["bazar.node"] = node
     app.extensions["bazar"] = Service(
-        app, LANES, lane_of, tickers=[Ticker("recovery", HEARTBEAT_S, tick)],
+        app, LANES, lane_of,
+        tickers=[
+            Ticker("recovery", HEARTBEAT_S, tick),
+            *export_tickers(settings.otlp_endpoint, tracer.spans, http, registry),
+        ],
         at_once=Quick(node, signer, tracer).answer, direct=direct_of(app).answer,
         later=writes.take,
         loops={"writer": writer.run, "deadlines": writer.deadlines.run},

@@ -28,6 +28,7 @@ from common.clock import Clock
 from common.compact import compact
 from common.config import Settings
 from common.direct import Asked
+from common.otlp import export_tickers
 from common.peer import Http
 from common.position import Position
 from common.serve import main
@@ -58,7 +59,7 @@ def create_app(
 ) -> Flask:
     """Build the backup server; raise `StartRefused` when its disk cannot be used.
 
-    `http` is not used: it calls nobody.
+    `http` is for a collector of spans only: it calls no node.
     """
     ending = tasks.event()
     witness = _open(settings, clock, random, ending)
@@ -75,6 +76,7 @@ def create_app(
     app.extensions["bazar.witness"] = witness
     app.extensions["bazar"] = Service(
         app, LANES, lane_of, direct=direct_of(app).answer,
+        tickers=export_tickers(settings.otlp_endpoint, tracer.spans, http, registry),
         loops={"disk": lambda: _wait_for_the_end(ending, witness)}, stop=ending.set,
         close=witness.close,
     )  # fmt: skip

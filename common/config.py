@@ -29,14 +29,9 @@ SECRETS_NAME, SEED_NAME = "secrets.env", "catalog.csv"
 SERVICES = {"frontend": "FRONTENDS", "catalog": "CATALOGS", "order": "ORDERS", "backup": "BACKUP"}
 SECRETS = ("CLUSTER_SECRET", "ADMIN_TOKEN")
 KEYS = (
-    *SERVICES.values(),
-    *SECRETS,
-    "DATA_DIR",
-    "LISTEN",
-    "CACHE_CAPACITY",
-    "CACHE_LEASE_S",
-    "DEMO",
-)
+    *SERVICES.values(), *SECRETS, "DATA_DIR", "LISTEN", "CACHE_CAPACITY", "CACHE_LEASE_S",
+    "OTLP_ENDPOINT", "DEMO",
+)  # fmt: skip
 
 CATALOGS_NEEDED = 2
 SECRET_CHARS_MIN = 32
@@ -45,6 +40,7 @@ LEASE_S_MIN, LEASE_S_MAX = 0.1, 60.0
 
 _NODE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})=(\S+)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9.-]+")
+_URL_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _SECRET = re.compile(r"[\x21-\x7e]+")  # it travels in a header
 
 Number = TypeVar("Number", int, float)
@@ -78,6 +74,7 @@ class Settings:
     listen_port: int
     seed_file: Path | None
     demo: str = ""  # URL of the controller of `make demo`; empty anywhere else
+    otlp_endpoint: str = ""  # where spans are exported to; empty: nowhere
 
     def url_of(self, node: str) -> str:
         """Return a node's URL; raise KeyError for a name the config file does not have."""
@@ -144,6 +141,7 @@ def _settings(
         listen_port=own.port or 0,
         seed_file=seed if seed.is_file() else None,
         demo=_demo(sources),
+        otlp_endpoint=_collector(sources),
     )
 
 
@@ -215,6 +213,16 @@ def _secret(sources: Sources, key: str) -> str:
     elif len(text) < SECRET_CHARS_MIN or not _SECRET.fullmatch(text):
         sources.fail(key, f"needs {SECRET_CHARS_MIN} characters or more, ASCII, no blanks")
     return text
+
+
+def _collector(sources: Sources) -> str:
+    """Return the URL of a collector of spans, which may have a path; "": there is none."""
+    url = sources.text("OTLP_ENDPOINT")
+    base, slash, path = url.removeprefix("http://").partition("/")
+    fits = url == f"http://{base}{slash}{path}" and _URL_PATH.fullmatch(slash + path)
+    if url and not (fits and _is_node_url(f"http://{base}")):
+        sources.fail("OTLP_ENDPOINT", f"must be http://host:port, perhaps with a path, not {url!r}")
+    return url.rstrip("/")
 
 
 def _listen(sources: Sources) -> str:

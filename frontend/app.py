@@ -13,6 +13,7 @@ from flask import Flask
 from common.auth import Signer
 from common.clock import Clock
 from common.config import Settings
+from common.otlp import export_tickers
 from common.peer import Http, Peer
 from common.service import INTERNAL_BODY_BYTES_MAX, PUBLIC_BODY_BYTES_MAX, Lane, Service, Ticker
 from common.survey import Survey
@@ -116,6 +117,7 @@ def create_app(
         tickers=(
             Ticker("lease", HEARTBEAT_S, lease.tick),
             Ticker("purchases", STUCK_S, purchases.tick),
+            *export_tickers(settings.otlp_endpoint, tracer.spans, http, metrics.registry),
         ),
         leave=lease.stop,
         later=lambda call, reply: hooked.take(call, reply) or counter.take(call, reply),

@@ -12,6 +12,7 @@ from flask import Flask
 from common.auth import Signer
 from common.clock import Clock
 from common.config import Settings
+from common.otlp import export_tickers
 from common.peer import Http, Peer
 from common.service import (
     INTERNAL_BODY_BYTES_MAX,
@@ -87,6 +88,7 @@ def create_app(
         lanes=LANES,
         lane_of=lane_of,
         direct=direct_of(app).answer,
+        tickers=export_tickers(settings.otlp_endpoint, tracer.spans, http, metrics.registry),
         loops={"follower": follower.run},
         stop=follower.stop,
         close=store.close,

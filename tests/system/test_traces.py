@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import LOOKS, PLAIN, Look, Visitors, accessibility, overflow
+from tests.support.collector import Received, listening
 from tests.support.real import RealShop
 
 HOPS = (
@@ -25,8 +26,17 @@ HOPS = (
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealShop]:
-    with RealShop(tmp_path_factory.mktemp("traces")) as shop:
+def collector() -> Iterator[Received]:
+    with listening() as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, collector: Received) -> Iterator[RealShop]:
+    shop = RealShop(tmp_path_factory.mktemp("traces"))
+    with shop.config.open("a", encoding="utf-8") as file:
+        file.write(f"OTLP_ENDPOINT={collector.url}\n")
+    with shop:
         yield shop
 
 
@@ -87,6 +97,20 @@ def test_a_purchase_is_opened_by_keyboard_and_shows_every_hop(
     expect(tab.get_by_text("http.response.status_code").first).to_be_visible()
     tab.keyboard.press("Enter")
     expect(first).to_have_attribute("aria-expanded", "false")
+
+
+def test_every_node_exports_its_spans(shop: RealShop, collector: Received) -> None:
+    """To a collector that takes nothing which the specification does not allow."""
+    trace = buy(shop)
+
+    def told() -> bool:
+        nodes = collector.nodes(trace)
+        orders, others = nodes & set(shop.orders), nodes - set(shop.orders)
+        return len(orders) == 1 and others == {"frontend-1", *shop.catalogs}
+
+    shop.wait_until(told, 20, "spans of every node")
+    assert collector.wrong == []
+    assert shop.metric('bazar_spans_total{end="exported"}') > 0
 
 
 def test_the_list_is_live_and_keeps_still_when_it_is_told_to(
