@@ -30,10 +30,11 @@ SERVICES = {"frontend": "FRONTENDS", "catalog": "CATALOGS", "order": "ORDERS", "
 SECRETS = ("CLUSTER_SECRET", "ADMIN_TOKEN")
 KEYS = (
     *SERVICES.values(), *SECRETS, "DATA_DIR", "LISTEN", "CACHE_CAPACITY", "CACHE_LEASE_S",
-    "OTLP_ENDPOINT", "DEMO",
+    "OTLP_ENDPOINT", "TRACES_PER_S", "DEMO",
 )  # fmt: skip
 
 CATALOGS_NEEDED = 2
+TRACES_PER_S, TRACES_PER_S_MAX = 10.0, 1000.0
 SECRET_CHARS_MIN = 32
 CAPACITY_MAX = 10_000_000
 LEASE_S_MIN, LEASE_S_MAX = 0.1, 60.0
@@ -75,6 +76,7 @@ class Settings:
     seed_file: Path | None
     demo: str = ""  # URL of the controller of `make demo`; empty anywhere else
     otlp_endpoint: str = ""  # where spans are exported to; empty: nowhere
+    traces_per_s: float = TRACES_PER_S  # reads, and writes, that a frontend traces by itself
 
     def url_of(self, node: str) -> str:
         """Return a node's URL; raise KeyError for a name the config file does not have."""
@@ -142,6 +144,7 @@ def _settings(
         seed_file=seed if seed.is_file() else None,
         demo=_demo(sources),
         otlp_endpoint=_collector(sources),
+        traces_per_s=_traces_per_s(sources),
     )
 
 
@@ -213,6 +216,12 @@ def _secret(sources: Sources, key: str) -> str:
     elif len(text) < SECRET_CHARS_MIN or not _SECRET.fullmatch(text):
         sources.fail(key, f"needs {SECRET_CHARS_MIN} characters or more, ASCII, no blanks")
     return text
+
+
+def _traces_per_s(sources: Sources) -> float:
+    if not sources.text("TRACES_PER_S"):
+        return TRACES_PER_S
+    return _number(sources, "TRACES_PER_S", float, 0.0, TRACES_PER_S_MAX)
 
 
 def _collector(sources: Sources) -> str:

@@ -199,7 +199,8 @@ class Bucket:
             grown = self._tokens + (now - self._filled_at) * self._per_s
             self._tokens, self._filled_at = min(float(self._burst), grown), now
             if self._tokens < 1.0:
-                self._empty_until = now + (1.0 - self._tokens) / self._per_s
+                left_s = (1.0 - self._tokens) / self._per_s if self._per_s else math.inf
+                self._empty_until = now + left_s
                 return False
             self._tokens -= 1.0
             return True

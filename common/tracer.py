@@ -6,6 +6,7 @@ share is recorded in each of their traces. What a span says never decides anythi
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,10 +31,7 @@ from common.trace import (
     parse,
 )  # fmt: skip
 
-# How many requests a second are traced that came from outside: by what they do, or because their
-# caller asks for it. The sum bounds what tracing costs.
-PER_S = {"read": 10.0, "write": 10.0, "hit": 5.0, "asked": 50.0}
-BURSTS = {"read": 10, "write": 10, "hit": 1, "asked": 50}
+ASKED_PER_S = 50.0  # requests traced because their caller asks for it
 CALLS_MAX = 64  # of one batch: one that is sent again for hours would push out all else
 
 TRACE_ID = "Trace-Id"  # tells a client under which id its request is found
@@ -42,10 +40,24 @@ NOT_WAITED_FOR = "nobody waited for the answer any longer"
 Headers = Callable[[str, str], str]  # (name, default) -> value
 
 
+def rates(per_s: float) -> dict[str, tuple[float, int]]:
+    """Return kind of request -> how many of them are traced in a second, and at once. The sum
+    bounds what tracing costs.
+    """
+    burst = math.ceil(per_s)
+    return {
+        "read": (per_s, burst), "write": (per_s, burst), "hit": (per_s / 2, min(1, burst)),
+        "asked": (ASKED_PER_S, int(ASKED_PER_S)),
+    }  # fmt: skip
+
+
 class Tracer:
     """What one node records; `random` gives one number, for a source of ids of its own."""
 
-    def __init__(self, node: str, service: str, *, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, node: str, service: str, *, clock: Clock, random: Random, per_s: float = 0.0
+    ) -> None:
+        """`per_s` reads and as many writes are traced that nobody asks for."""
         self.node = node
         self.service = service
         self.clock = clock
@@ -53,14 +65,14 @@ class Tracer:
         self._ids = Random(random.getrandbits(64))
         self._current: ContextVar[Scope | None] = ContextVar(f"traced at {node}", default=None)
         self._buckets = {
-            kind: Bucket(PER_S[kind], BURSTS[kind], now=clock.now, lock=threading.Lock())
-            for kind in PER_S
+            kind: Bucket(rate, burst, now=clock.now, lock=threading.Lock())
+            for kind, (rate, burst) in rates(per_s).items()
         }
 
     # --- requests that come in ---
 
     def received(self, kind: str, name: str, traceparent: bytes | str | None) -> AnySpan:
-        """Begin the span of a request from outside, of a kind of `PER_S`, if it is to be traced."""
+        """Begin the span of a request from outside, of a kind of `rates`, if it is to be traced."""
         parent = None
         if traceparent:
             given = traceparent if isinstance(traceparent, str) else traceparent.decode("latin-1")

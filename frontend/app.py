@@ -58,7 +58,7 @@ def create_app(
     cache = Cache[Answer](settings.cache_capacity, now=clock.now, lock=threading.Lock())
     identity = Identity(http, settings.catalogs, lock=threading.Lock(), foreign=cache.end)
     signer = Signer(node, settings.cluster_secret)
-    tracer = Tracer(node, "frontend", clock=clock, random=random)
+    tracer = Tracer(node, "frontend", clock=clock, random=random, per_s=settings.traces_per_s)
     peers = _peers(settings, identity, signer, tracer)
     catalog_peers = {name: peers[name] for name in settings.catalogs}
     lease = Lease(node, cache, catalog_peers, clock=clock, lock=threading.Lock())

@@ -34,9 +34,9 @@ TOGETHER = 32
 
 @contextmanager
 def opened(folder: Path, books: int) -> Iterator[Counted]:
-    """Open a shop of two frontends."""
+    """Open a shop of two frontends that trace nothing by themselves."""
     seed = write_books(folder / "catalog.csv", books, TOPIC, OTHER_TOPIC)
-    with closing(Counted(folder, seed_file=seed, frontends=2)) as cluster:
+    with closing(Counted(folder, seed_file=seed, frontends=2, traces_per_s=0)) as cluster:
         cluster.open()
         yield cluster
 

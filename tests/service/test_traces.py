@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from common.auth import Signer
+from common.config import TRACES_PER_S
 from common.peer import TIMEOUT_HEADER, Request
 from common.service import Call
 from common.trace import ALSO, Span, contexts_of
-from common.tracer import BURSTS, PER_S
+from common.tracer import ASKED_PER_S, rates
 from common.wsgi import Answer
 from tests.support.catalog_fakes import FRONTEND, ONE, SECRET, Catalogs
 from tests.support.counting import write_books
@@ -82,7 +83,7 @@ def test_a_purchase_carries_its_trace_beside_what_is_signed_and_hashed(world: Wo
     """The message is, byte for byte, that of one which is not traced."""
     answer = buy(world, idempotency_key="a secret key")
     traced = world.http.sent[-1]
-    for _ in range(BURSTS["write"]):
+    for _ in range(int(TRACES_PER_S)):
         last = buy(world, idempotency_key="a secret key")
     assert (trace_id(last), trace_id(answer) != "") == ("", True)
     plain = world.http.sent[-1]
@@ -101,18 +102,18 @@ def test_at_most_so_many_requests_a_second_are_traced(world: World, ahead: bool)
             return trace_id(buy(world)) != ""
         return "Trace-Id" in world.get("/topics").headers
 
-    kind = "write" if ahead else "read"
-    assert sum(one() for _ in range(100)) == BURSTS[kind]
+    per_s, burst = rates(TRACES_PER_S)["write" if ahead else "read"]
+    assert sum(one() for _ in range(100)) == burst
     world.clock.advance(0.5)
-    assert sum(one() for _ in range(100)) == PER_S[kind] / 2
+    assert sum(one() for _ in range(100)) == per_s / 2
 
 
 def test_who_asks_for_a_trace_gets_it_beyond_those_but_not_without_end(world: World) -> None:
     """A caller that traces everything has a bound of its own."""
-    for _ in range(BURSTS["read"]):
+    for _ in range(int(TRACES_PER_S)):
         world.get("/topics")
     found = [world.get("/topics", traceparent=PARENT) for _ in range(100)]
-    assert sum("Trace-Id" in answer.headers for answer in found) == BURSTS["asked"]
+    assert sum("Trace-Id" in answer.headers for answer in found) == ASKED_PER_S
     assert found[0].headers["Trace-Id"] == ASKED
     assert known(world, trace=ASKED)[-1].parent_id == PARENT.split("-")[2]
 
@@ -124,7 +125,7 @@ def test_a_caller_that_does_not_trace_is_one_of_the_crowd(
     """What it calls its request is kept, if it is valid."""
     found = [world.get("/topics", traceparent=header) for _ in range(30)]
     traced = [answer.headers["Trace-Id"] for answer in found if "Trace-Id" in answer.headers]
-    assert len(traced) == BURSTS["read"]
+    assert len(traced) == int(TRACES_PER_S)
     assert (set(traced) == {ASKED}) == goes_on
 
 

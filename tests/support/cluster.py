@@ -19,7 +19,7 @@ import catalog.backup
 import frontend.app
 import order.app
 from common.auth import Signer
-from common.config import Settings
+from common.config import TRACES_PER_S, Settings
 from common.peer import Peer, Request, Response
 from common.service import Service, service_of
 from tests.support.disk import Disk, Disks
@@ -70,6 +70,7 @@ class Cluster:
     lease_s: float = 2.0
     drift: float = 0.0  # how far each clock's rate may be from 1
     backup: bool = False  # with the backup server
+    traces_per_s: float = TRACES_PER_S
     tight: bool = False  # tiny caches and checkpoints: SQLite writes where it seldom would
     running: dict[str, Running] = field(default_factory=dict)
 
@@ -111,7 +112,7 @@ class Cluster:
             backup=self._urls("backup"),
             data_dir=self.folder / name, cluster_secret=SECRET, admin_token=TOKEN,
             cache_capacity=self.cache_capacity, cache_lease_s=self.lease_s, listen_host="",
-            listen_port=0, seed_file=self.seed_file,
+            listen_port=0, seed_file=self.seed_file, traces_per_s=self.traces_per_s,
         )  # fmt: skip
 
     # --- life and death ---

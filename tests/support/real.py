@@ -57,12 +57,14 @@ class RealShop:
         lease_s: float = 2,
         cache_capacity: int = 1024,
         backup: bool = False,
+        more: str = "",
     ) -> None:
+        """`more` is put at the end of the config file."""
         self.folder = folder
         self.lease_s = lease_s
         self.config = folder / "cluster.env"
         told = _cluster_env(folder, frontends, lease_s, cache_capacity, backup)
-        self.config.write_text(told, "utf-8")
+        self.config.write_text(told + more, "utf-8")
         make_secrets(folder / SECRETS_NAME, SECRETS)
         (folder / SEED_NAME).write_text(seed_csv() if seed is None else seed, "utf-8")
         self.settings: Settings = load_cluster(self.config)

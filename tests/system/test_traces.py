@@ -33,10 +33,8 @@ def collector() -> Iterator[Received]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, collector: Received) -> Iterator[RealShop]:
-    shop = RealShop(tmp_path_factory.mktemp("traces"))
-    with shop.config.open("a", encoding="utf-8") as file:
-        file.write(f"OTLP_ENDPOINT={collector.url}\n")
-    with shop:
+    more = f"OTLP_ENDPOINT={collector.url}\n"
+    with RealShop(tmp_path_factory.mktemp("traces"), more=more) as shop:
         yield shop
 
 

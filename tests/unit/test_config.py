@@ -251,3 +251,34 @@ def test_check_prints_every_error_and_fails(
     write(config, PLAIN | {"CACHE_LEASE_S": "0", "CACHE_CAPACITY": "x"})
     assert main(["check", "--config", str(config)]) == 2
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("url", "kept"), [
+    ("", ""), ("http://collector:4318", "http://collector:4318"),
+    ("http://10.0.0.1:4318/otlp/", "http://10.0.0.1:4318/otlp"),
+    ("http://[::1]:4318", "http://[::1]:4318"),
+])  # fmt: skip
+def test_a_collector_has_an_address_and_perhaps_a_path(config: Path, url: str, kept: str) -> None:
+    """Or there is none."""
+    write(config, PLAIN | {"OTLP_ENDPOINT": url})
+    assert load("frontend", "frontend-1", config, {}).otlp_endpoint == kept
+
+
+@pytest.mark.parametrize("url", [
+    "collector:4318", "https://collector:4318", "http://collector", "http://a:1/x?y=1",
+    "http://a:1/ x", "http://user@a:1", "http://http://a:1", "http://a:1//x", "nonsense",
+])  # fmt: skip
+def test_an_address_that_is_none_is_reported(config: Path, url: str) -> None:
+    """Before anything starts."""
+    write(config, PLAIN | {"OTLP_ENDPOINT": url})
+    assert any("OTLP_ENDPOINT" in error for error in errors(config))
+
+
+@pytest.mark.parametrize(("told", "kept"), [("0", 0.0), ("2.5", 2.5), ("", 10.0), ("1000", 1000.0)])
+def test_how_much_is_traced_may_be_left_out(config: Path, told: str, kept: float) -> None:
+    """An older file needs no change."""
+    assert load("frontend", "frontend-1", config, {}).traces_per_s == 10.0
+    write(config, PLAIN | {"TRACES_PER_S": told})
+    assert load("frontend", "frontend-1", config, {}).traces_per_s == kept
+    write(config, PLAIN | {"TRACES_PER_S": "1001"})
+    assert any("TRACES_PER_S" in error for error in errors(config))

@@ -203,3 +203,12 @@ def test_a_bucket_does_not_save_up_more_than_a_burst() -> None:
     bucket = Bucket(10.0, 3, now=watch.now, lock=threading.Lock())
     watch.at += 3600
     assert [bucket.take() for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_a_bucket_without_a_rate_lets_nobody_through() -> None:
+    """Never."""
+    watch = Watch()
+    bucket = Bucket(0.0, 0, now=watch.now, lock=threading.Lock())
+    for _ in range(3):
+        assert not bucket.take()
+        watch.at += 1e6
