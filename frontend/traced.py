@@ -18,7 +18,7 @@ from common.wsgi import Answer
 
 KEY_CHARS = 8
 TARGET_CHARS_MAX = 200
-OWN_PATHS = ("/static/", "/ops", *OPEN_PATHS)  # of files, and of those who watch: not told of
+OWN_PATHS = ("/static/", "/ops", "/cluster", *OPEN_PATHS)  # files, and who watches: not told of
 READS = ("GET", "HEAD")
 
 _ORDER = re.compile(r"(/orders?/[A-Za-z0-9_~-]{8})[^?/]+")
