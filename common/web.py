@@ -84,7 +84,7 @@ def new_app(
         return response
 
     app.register_error_handler(Problem, problem_response)
-    app.register_error_handler(HTTPException, _http_problem)
+    app.register_error_handler(HTTPException, http_problem)
     app.register_error_handler(Exception, _unexpected)
     _health(app, readiness, registry)
     app.get(SPANS)(lambda: spans_of(tracer, query(("trace", "last"))))
@@ -113,7 +113,8 @@ def problem_response(problem: Problem) -> Response:
     return Response(json.dumps(problem.body()), problem.status, headers=problem.headers())
 
 
-def _http_problem(error: HTTPException) -> Response:
+def http_problem(error: HTTPException) -> Response:
+    """Write what Werkzeug refused as a problem."""
     code = HTTP_CODES.get(error.code or 400, "invalid-request")
     if error.code is not None and error.code < 400 and error.response is None:
         return error.get_response()  # type: ignore[return-value]  # a redirect

@@ -38,6 +38,7 @@ from frontend.metrics import Metrics
 from frontend.operator_calls import OperatorCalls
 from frontend.purchases import STUCK_S, Purchases
 from frontend.reads import Answer, Reads
+from frontend.shop import storefront
 from frontend.writes import Operations
 
 LANES = {
@@ -93,6 +94,7 @@ def create_app(
     operations = Operations(catalog_peers, lease, clock, random)
     counter = Counter(purchases, metrics, clock=clock, random=random, tracer=tracer)
     Api(reads, purchases, orders, clock=clock, random=random).register(app)
+    storefront.register(app, reads, purchases, orders, clock=clock, random=random)
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)
@@ -184,7 +186,9 @@ def lane_of(method: str, path: str) -> str:
         return "hook"
     if path in OPEN_PATHS or path == hook.STATUS:
         return "health"
-    if method == "POST" and (path == "/orders" or path.startswith("/purchase/")):
+    if method == "POST" and (path in ("/orders", "/checkout") or path.startswith("/purchase/")):
         return "purchases"
+    if path == "/basket":
+        return "reads"
     operator = path in OPERATOR_READS or path.startswith(CONTROL_ROOM)
     return "reads" if method in ("GET", "HEAD") and not operator else "operator"

@@ -203,8 +203,9 @@ class FakeCatalog:
         if path == "/topics":
             document: dict[str, Any] = {"items": [{"topic": "Art", "books": 2}]}
         elif path in ("/search", "/books"):
-            items = [{"id": 1, "price_cents": self.price}]
+            items = [{"id": 1, "title": "A Book", "authors": [], "price_cents": self.price}]
             document = {"items": items, "total": 1, "next": None, "asked": target}
+            document |= {"topic": "Art"} if path == "/search" else {}
         else:
             document = {"id": int(path.rsplit("/", 1)[1]), "price_cents": self.price}
         return answer(

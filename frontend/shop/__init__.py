@@ -1,0 +1,1 @@
+"""The shop that people see: pages to look around, a basket, a till."""
