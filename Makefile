@@ -1,7 +1,7 @@
 # `make run` opens the shop, `make test` shows that it works; `make` alone lists the targets.
 # Options: PYTHON=python3.12 (makes .venv), CONFIG=file (instead of config/cluster.env), FILE=books.csv MAP=.. (import), NODE=name (promote),
 # WITH_BACKUP=1 (run, status, simulate, chaos), NO_BACKUP=1 (demo), SEEDS=number or SEED=number (simulate), SECONDS=60 SEED=number REPORT=folder
-# (chaos).
+# (chaos), ONLY=names (pictures).
 # What is given to make reaches the services as environment: no option may have the name of a config key.
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ NEWMAN := tests/node_modules/.newman
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo stop status handover promote import test test-unit test-service test-cluster test-system newman simulate mutate chaos bench check clean
+.PHONY: help install run demo stop status handover promote import test test-unit test-service test-cluster test-system newman simulate mutate chaos pictures bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ mutate: $(TESTING) ## take out each rule of the protocol, in a copy, and see the
 
 chaos: $(TESTING) ## break real processes for a while, as root: make chaos SECONDS=60 [SEED=..] [WITH_BACKUP=1] [REPORT=folder]
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(WITH_BACKUP),--backup) $(if $(REPORT),--report $(REPORT))
+
+pictures: $(TESTING) ## take pictures of every page, into docs/pictures/: make pictures [ONLY=shop-book]
+	@$(BIN)/python -m tests.pictures $(ONLY)
 
 bench: $(BENCHING) ## measure everything beside nginx and PostgreSQL, write docs/performance.md: make bench [ARGS='--only hits']
 	@$(BIN)/python -m bench $(ARGS)
