@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 
 from tests.support.processes import Process
 from tests.support.real import RealShop, seed_csv
@@ -376,3 +377,30 @@ def test_a_delivery_that_is_loaded_twice_adds_its_copies_once(
     assert shop.stock(item["id"]) == 2
     assert shop.stock(book) == before + 7
     shop.check_copies()
+
+
+def test_a_delivery_that_comes_both_ways_adds_its_copies_once(
+    shop: RealShop, tmp_path: Path
+) -> None:
+    """Through the importer and through the stock desk, in either order: the keys are the same."""
+    load(shop, generated(tmp_path / "both.csv", rows=3, prefix="BOTH"))
+    (book, *_) = [item["id"] for item in shop.get("/books?q=both1").json()["items"]]
+    with requests.Session() as desk:
+        desk.trust_env = False
+        url = shop.url("frontend-1")
+        desk.post(url + "/ops/login", {"token": shop.settings.admin_token})
+
+        def upload(file: Path) -> None:
+            headers = {"X-Requested-By": "bazar"}
+            assert desk.post(url + "/ops/do/delivery", file.read_bytes(), headers=headers).ok
+
+        def bring(file: Path) -> None:
+            assert load(shop, file).code == 0
+
+        for copies, ways in ((5, (bring, upload)), (6, (upload, bring))):
+            file = tmp_path / f"{copies} copies.csv"
+            file.write_text(f"sku,received\nBOTH-1,{copies}\n", "utf-8")
+            before = shop.stock(book)
+            for way in ways:
+                way(file)
+                assert shop.stock(book) == before + copies
