@@ -1,34 +1,30 @@
-"""`python -m tests.demo_pictures`: takes pictures of `/ops/faults`, into docs/pictures/.
+"""What is seen in the control room while a leader dies: pictures of `/ops` and `/ops/faults`.
 
 A demo of its own, played the same each time: shoppers come, the leader dies, it comes back, other
-faults are on.
+faults are on. `make pictures` takes them with the others.
 """
 
 from __future__ import annotations
 
-import io
 import re
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from PIL import Image
 from playwright.sync_api import Page, expect
 
 from common.config import load_cluster
 from tests.support.browser import LOOKS, Look, Visitors, chromium
 from tests.support.demo import free_range
+from tests.support.pictures import save, screenshot
 from tests.support.processes import ROOT, Process
 from tests.support.wait import wait_until
 
-PICTURES = ROOT / "docs" / "pictures"
-COLOURS = 224
 START_S, PATIENCE_MS = 90.0, 60_000.0
 RATE, SOLD, SOLD_LATER = "100", 250, 450
 
 
-def main() -> int:
+def main() -> None:
     """Play, and take the pictures."""
     with TemporaryDirectory() as name, chromium() as browser:
         folder, port = Path(name) / "demo", free_range()
@@ -42,25 +38,28 @@ def main() -> int:
             page.get_by_label("Admin token").fill(token)
             page.keyboard.press("Enter")
             expect(page.locator("#live-text")).to_contain_text("live")
-            _play(page)
             cookies: Any = first.context.cookies()
-            for look in LOOKS:
-                visitor = visitors.arrive(shop, look)
-                visitor.context.add_cookies(cookies)
-                _take(visitor.tab("/ops/faults"), look)
+            watchers = {look: visitors.arrive(shop, look) for look in LOOKS}
+            for watcher in watchers.values():
+                watcher.context.add_cookies(cookies)
+            _play(page, {look: watcher.tab("/ops") for look, watcher in watchers.items()})
+            for look, watcher in watchers.items():
+                _take(watcher.tab("/ops/faults"), look)
             visitors.leave()
             process.popen.terminate()
             process.ends(START_S)
-    return 0
 
 
-def _play(page: Page) -> None:
+def _play(page: Page, rooms: dict[Look, Page]) -> None:
     page.get_by_label("how many a second").fill(RATE)
     page.get_by_role("button", name="Let them in").click()
     _sold(page, SOLD)
     page.get_by_role("button", name="Kill the leader").click()
     expect(page.locator("#verdict")).to_contain_text("catalog-2 leads", timeout=PATIENCE_MS)
     _sold(page, SOLD_LATER)
+    for look, room in rooms.items():
+        room.get_by_text("catalog-2 leads, after catalog-1").first.wait_for()
+        print(save(screenshot(room, whole=True), "ops-failover", look).relative_to(ROOT))
     page.get_by_role("button", name="Start catalog-1 again").click()
     expect(page.locator("#verdict")).to_contain_text("All is well", timeout=PATIENCE_MS)
     _sold(page, SOLD_LATER + 100)
@@ -81,11 +80,4 @@ def _take(page: Page, look: Look) -> None:
     expect(page.locator("#live-text")).to_contain_text("live")
     expect(page.locator("#chart svg")).to_be_visible()
     expect(page.locator("#invariants li")).to_have_count(3)
-    path = PICTURES / f"ops-faults-{look.theme}{'-phone' if look.phone else ''}.png"
-    plain = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
-    plain.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(path.relative_to(ROOT))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(save(screenshot(page, whole=True), "ops-faults", look).relative_to(ROOT))

@@ -28,6 +28,8 @@ VIOLATED = re.compile(r"^seed \d+: (.*)$", re.MULTILINE)
 FAILED = re.compile(r"^FAILED \S+::(\S+)", re.MULTILINE)
 PASSED = re.compile(r"(\d+) passed")
 PYTEST = ("pytest", "-q", "-x", "-p", "no:cacheprovider")
+# What is run once need not be compiled; to look for plugins takes as long as a test.
+QUICKLY = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 NAMED = (
     "tests/cluster/test_faults.py", "tests/cluster/test_rules.py", "tests/cluster/test_disk.py",
     "tests/cluster/test_takeover.py", "tests/cluster/test_operate.py",
@@ -40,7 +42,8 @@ def copy_to(folder: Path) -> None:
         if (ROOT / name).is_file():
             shutil.copy(ROOT / name, folder / name)
         else:
-            shutil.copytree(ROOT / name, folder / name)
+            ignore = shutil.ignore_patterns("node_modules", "static")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
 
 
 def take_out(mutation: Mutation, folder: Path) -> None:
@@ -100,7 +103,7 @@ def caught_by(mutation: Mutation, seeds: int) -> tuple[str | None, int]:
 def _run(folder: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True,
-        check=False, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        check=False, env=os.environ | QUICKLY,
     )  # fmt: skip
 
 

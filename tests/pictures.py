@@ -1,27 +1,24 @@
 """`make pictures`: takes a picture of every page, light and dark, desktop and phone, into
-docs/pictures/. Whoever adds a page adds a scene to `SCENES`.
+docs/pictures/. Whoever adds a page adds a scene to `SCENES`; what is seen while a leader dies is in
+`demo_pictures.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from PIL import Image
-from playwright.sync_api import Browser, Error, Page
+from playwright.sync_api import Browser, Page
 
+from tests import demo_pictures
 from tests.support.browser import LOOKS, Look, Visitor, chromium
+from tests.support.pictures import save, screenshot
 from tests.support.processes import ROOT
 from tests.support.real import RealShop
 
-PICTURES = ROOT / "docs" / "pictures"
-TRIES = 5
-COLOURS = 128  # a page has few, and the files are kept small
 SEED = ROOT / "config" / "catalog.csv"
 SPELLED = {"雪国": "Snow Country", "道德經": "Tao Te Ching"}  # not every machine has these letters
 SCARCE = {30: 2, 57: 1}  # of the seed's books: how many copies to leave
@@ -91,6 +88,24 @@ def _control(page: Page, shop: RealShop, path: str) -> None:
     page.locator("#live[data-kind=live]").wait_for()
 
 
+def _traced(page: Page, shop: RealShop) -> None:
+    """See what one purchase caused."""
+    _control(page, shop, "/ops/requests")
+    for book in (8, 44, 45):
+        shop.look(book)
+    trace = shop.buy(8).headers["Trace-Id"]
+    assert shop.restock(8, 1).ok
+    page.goto(f"/ops/requests?trace={trace}")
+    page.get_by_text("write the order log").wait_for()
+
+
+def _desk(page: Page, shop: RealShop) -> None:
+    """See how the copies of a book came and went."""
+    _control(page, shop, "/ops/stock")
+    page.get_by_role("button", name="Snow Country", exact=True).click()
+    page.locator("#movements tbody tr").first.wait_for()
+
+
 SHOP = (
     Scene("shop-welcome", lambda page, shop: page.goto("/"), whole=True),
     Scene("shop-topics", lambda page, shop: page.goto("/all-topics")),
@@ -105,10 +120,12 @@ SHOP = (
 )
 CONTROL_ROOM = (
     Scene("ops-login", lambda page, shop: page.goto("/ops/login")),
-    Scene("ops-overview", lambda page, shop: _control(page, shop, "/ops")),
+    Scene("ops-overview", lambda page, shop: _control(page, shop, "/ops"), whole=True),
+    Scene("ops-requests", lambda page, shop: _traced(page, shop), whole=True),
     Scene("ops-cache", lambda page, shop: _control(page, shop, "/ops/cache")),
-    Scene("ops-stock", lambda page, shop: _control(page, shop, "/ops/stock")),
+    Scene("ops-stock", lambda page, shop: _desk(page, shop), whole=True),
     Scene("ops-orders", lambda page, shop: _control(page, shop, "/ops/orders")),
+    Scene("api-docs", lambda page, shop: page.goto("/docs")),
 )
 SCENES: tuple[Scene, ...] = (*SHOP, *CONTROL_ROOM)
 
@@ -119,6 +136,10 @@ def main(names: Sequence[str]) -> int:
     for title, spelled in SPELLED.items():
         seed = seed.replace(title, spelled)
     scenes = [scene for scene in SCENES if not names or scene.name.startswith(tuple(names))]
+    if not names or "ops-failover".startswith(tuple(names)):
+        demo_pictures.main()
+    if not scenes:
+        return 0
     with (
         TemporaryDirectory() as folder,
         RealShop(Path(folder), seed=seed) as shop,
@@ -136,20 +157,9 @@ def _take(browser: Browser, shop: RealShop, scene: Scene, look: Look) -> Path:
     visitor = Visitor(browser, shop.url(shop.frontends[0]), look)
     page = visitor.tab()
     scene.go(page, shop)
-    taken = _screenshot(page, whole=scene.whole)
+    taken = screenshot(page, whole=scene.whole)
     visitor.leave()
-    path = PICTURES / f"{scene.name}-{look.theme}{'-phone' if look.phone else ''}.png"
-    plain = Image.open(io.BytesIO(taken)).convert("RGB")
-    plain.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    return path
-
-
-def _screenshot(page: Page, *, whole: bool) -> bytes:
-    """Take a picture; a browser on a busy machine cannot always do it at once."""
-    for _ in range(TRIES - 1):
-        with contextlib.suppress(Error):
-            return page.screenshot(full_page=whole)
-    return page.screenshot(full_page=whole)
+    return save(taken, scene.name, look)
 
 
 if __name__ == "__main__":
