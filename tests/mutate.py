@@ -112,13 +112,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mutate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=400, help="schedules at most for each rule")
     parser.add_argument("--only", default="", help="only rules with this text in them")
+    parser.add_argument("--tested", action="store_true", help="`make test` is known to be green")
     given = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table("rule taken out", "caught by", "schedules")
     rules = (*MUTATIONS, *BACKUP_MUTATIONS)
     chosen = [mutation for mutation in rules if given.only in mutation.rule]
     survived = 0
-    if red := failing(chosen):
+    if red := "" if given.tested else failing(chosen):
         print(f"{red}\nsomething fails with all rules in: mend that first", file=sys.stderr)
         return 2
     with ThreadPoolExecutor(os.cpu_count()) as pool:
