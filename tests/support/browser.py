@@ -1,7 +1,8 @@
 """A real browser for system tests: Debian's chromium, driven by playwright, watched while it works.
 
 Law: whatever a page complains of (console errors, exceptions, requests that fail, breaches of its
-Content Security Policy) fails the test at its end, unless the test has announced it.
+Content Security Policy, which the browser writes to the console) fails the test at its end, unless
+the test has announced it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,6 @@ PHONE = {"width": 390, "height": 844}
 PATIENCE_MS = 20_000.0  # generous: a busy machine is no defect
 MISSING = "no chromium on PATH; on Debian and Ubuntu: apt install chromium fonts-dejavu-core"
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-# A page may use every API but may not silence this: it runs before the page's own scripts.
-WATCH_POLICY = """addEventListener("securitypolicyviolation", event => console.error(
-  `policy: ${event.violatedDirective} forbids ${event.blockedURI} (${event.sourceFile})`));"""
 
 Theme = Literal["light", "dark"]
 
@@ -83,7 +81,6 @@ class Visitor:
             reduced_motion="reduce",
         )
         self.context.set_default_timeout(PATIENCE_MS)
-        self.context.add_init_script(WATCH_POLICY)
         self.context.on("console", lambda message: self._said(message.type, message.text))
         self.context.on("weberror", lambda error: self._complain(f"exception: {error.error}"))
         self.context.on("requestfailed", self._failed)
