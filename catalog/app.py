@@ -9,6 +9,7 @@ from flask import Flask
 from prometheus_client import CollectorRegistry, Gauge
 
 from catalog import bookfile, layouts
+from catalog.admission import Admission
 from catalog.audit import Audit
 from catalog.audit_routes import add_audit
 from catalog.desk import add_desk
@@ -86,28 +87,29 @@ def create_app(
         for name, url in ({other: settings.catalogs[other]} | dict(settings.backup)).items()
     ]
     transport = Transport(others, frontends)
-    writer = Writer(node, transport, tasks, http.calls(tasks), tracer)
+    admission = Admission(node, tasks, tracer)
+    writer = Writer(node, admission, transport, tasks, http.calls(tasks), tracer)
     recovery = _recovery(node, transport, settings, first)
     snapshots = Snapshots(node, settings.data_dir)
 
     def tick() -> None:
         recovery.tick()
         if node.status == LEADING and node.end().seq == 0:
-            _open_shop(writer, Operation(SEED_KEY, "import", {"rows": seed}), clock)
+            _open_shop(admission, Operation(SEED_KEY, "import", {"rows": seed}), clock)
 
     def close() -> None:
         snapshots.discard()
         node.close()
 
     registry = CollectorRegistry()
-    _gauges(registry, node, writer)
+    _gauges(registry, node, admission)
     app = new_app(
         "catalog", clock=clock, signer=signer, cluster=lambda: node.record.cluster,
         internal=lambda path: path not in OPEN_PATHS, readiness=node.readiness, registry=registry,
         tracer=tracer,
     )  # fmt: skip
     add_reads(app, node)
-    writes = Writes(app, writer, tracer)
+    writes = Writes(app, admission, tracer)
     add_sessions(app, node, settings.frontends)
     add_desk(app, node)
     add_audit(app, Audit(node))
@@ -123,7 +125,7 @@ def create_app(
         ],
         at_once=Quick(node, signer, tracer).answer, direct=direct_of(app).answer,
         later=writes.take,
-        loops={"writer": writer.run, "deadlines": writer.deadlines.run},
+        loops={"writer": writer.run, "deadlines": admission.deadlines.run},
         stop=writer.stop, close=close,
     )  # fmt: skip
     return app
@@ -161,14 +163,14 @@ def _read_seed(settings: Settings) -> list[layouts.Book]:
     return seed
 
 
-def _open_shop(writer: Writer, seed: Operation, clock: Clock) -> None:
+def _open_shop(admission: Admission, seed: Operation, clock: Clock) -> None:
     """Write entry 1. A log that holds it is never seeded again; when the replica is away, the next
     tick tries again.
     """
-    writer.submit([seed], clock.now() + SEED_WAIT_S)
+    admission.submit([seed], clock.now() + SEED_WAIT_S)
 
 
-def _gauges(registry: CollectorRegistry, node: Node, writer: Writer) -> None:
+def _gauges(registry: CollectorRegistry, node: Node, admission: Admission) -> None:
     def gauge(name: str, text: str) -> Gauge:
         return Gauge(f"bazar_catalog_{name}", text, registry=registry)
 
@@ -178,7 +180,7 @@ def _gauges(registry: CollectorRegistry, node: Node, writer: Writer) -> None:
     gauge("peer_following", "1 while the replica is in sync").set_function(
         lambda: float(node.peer_following)
     )
-    gauge("queued", "operations waiting for the writer").set_function(lambda: writer.queued)
+    gauge("queued", "operations waiting for the writer").set_function(lambda: len(admission.queue))
     gauge("sessions", "cache leases granted").set_function(
         lambda: len(node.sessions.alive(node.clock.now()))
     )

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import apsw
 
 from catalog import store
-from catalog.node import Node, guard
+from catalog.disk import guard
+from catalog.node import Node
 from common.chain import Chain
 
 HISTORY_ENTRIES = 100

@@ -15,10 +15,10 @@ import apsw
 from flask import Flask, Response, request
 from prometheus_client import CollectorRegistry, Gauge
 
+from catalog.disk import Halted
 from catalog.kept import open_files
 from catalog.membership import Candidacy
 from catalog.model import decode_entries
-from catalog.node import Halted
 from catalog.peer_routes import BYTES, ENTRIES_BYTES_MAX, well_formed
 from catalog.replication import KEEPING, Record, View
 from catalog.witness import Witness

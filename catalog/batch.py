@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import apsw
 
 from catalog import operations, store
+from catalog.disk import guard
 from catalog.model import REPLICATED, Entry, Operation, Outcome
-from catalog.node import Node, guard
+from catalog.node import Node
 from catalog.queue import Ticket, mismatch
 from common.clock import rfc3339
 from common.compact import compact

@@ -14,9 +14,10 @@ from pathlib import Path
 import apsw
 
 from catalog import membership, store
+from catalog.disk import guard
 from catalog.membership import Candidacy
 from catalog.model import Entry
-from catalog.node import Node, guard
+from catalog.node import Node
 from catalog.pair import Pair
 from catalog.replication import ALONE, LEADING, RECOVERING, Promise, Record, View
 from catalog.transport import LEASE_TIMEOUT_S, SUSPICION_S, Transport

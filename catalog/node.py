@@ -19,26 +19,19 @@ from typing import Any
 import apsw
 
 from catalog import store
+from catalog.disk import guard, open_files
 from catalog.model import SCHEMA_VERSION, Entry, Outcome
-from catalog.record import NodeRecord
 from catalog.replication import LEADING, RECOVERING, REFUSING, SERVING, Record, View
 from catalog.sessions import DRIFT, Sessions
 from common.clock import Clock
-from common.database import Corrupt, Database, move_aside
 from common.errors import Problem
 from common.position import Position
-from common.service import StartRefused
 from common.tasks import Event
 from common.web import Readiness
 
 log = logging.getLogger("bazar")
 
 HOLDER_DRIFT = 0.99  # who holds a lease counts less, who grants it counts more
-SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-
-
-class Halted(Exception):
-    """This process must end: what its disk holds is no longer known. A restart verifies it."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +54,7 @@ class Node:
         self.random = random
         self.lease_s = lease_s
         self.lock = threading.RLock()
-        self.record = _open_record(folder / "node.db", random)
-        self.db = self._open_catalog(folder / "catalog.db")
-        if not self.record.cluster and self.end().seq:
-            raise StartRefused(
-                f"{folder} has a catalog.db whose node.db is lost: put it back, or empty the folder"
-                " and this node refills itself from the other catalog"
-            )
+        self.record, self.db = open_files(folder, random)
         self.sessions = Sessions(threading.Lock(), lease_s)
         self.status = RECOVERING
         self.why = "starting"
@@ -88,17 +75,6 @@ class Node:
         self.has_backup = False  # in the settings: without one the pair decides by itself
         self.yielding_to = ""  # to whom this leader is handing over, until that one leads
         self.asked_to_lead = 0  # the epoch whose leader hands over to this node
-
-    def _open_catalog(self, path: Path) -> Database:
-        try:
-            return open_catalog(path)
-        except Corrupt as error:
-            self.record.become_new_disk(self.record.cluster)  # first: it must not count if we die
-            aside = move_aside(path)
-            log.error(
-                "%s; moved to %s: this disk will be refilled from the peer", error, aside.name
-            )
-            return open_catalog(path)
 
     # --- role ---
 
@@ -274,41 +250,3 @@ class Node:
         """Close the files."""
         self.db.close()
         self.record.close()
-
-
-def open_catalog(path: Path) -> Database:
-    """Open a catalog's database; raise `Corrupt`."""
-    return Database(path, SCHEMA, SCHEMA_VERSION, {"fold": store.fold})
-
-
-def _open_record(path: Path, random: Random) -> NodeRecord:
-    try:
-        return NodeRecord(path, random)
-    except Corrupt as error:
-        raise StartRefused(
-            f"{error}. It holds this node's promises, so it is not replaced by itself: if the other"
-            f" catalog has the data, empty the folder {path.parent} and start again, and this node"
-            " refills itself from it"
-        ) from error
-
-
-class guard:  # noqa: N801  # reads as a statement: `with guard(node):`
-    """Halt the node when the disk fails in a way after which its contents are not known (fsync
-    errors first of all).
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):
-            self._node.halt(f"the disk failed: {error}")
-            raise Halted(str(error)) from error
-        if isinstance(error, store.ChangesetConflict):
-            self._node.become(REFUSING, f"diverged: {error}")
-            raise Problem("diverged", str(error)) from error
-        if isinstance(error, apsw.FullError):
-            raise Problem("storage-failed", f"{self._node.name}: {error}") from error

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 
+from catalog.disk import guard
 from catalog.membership import Candidacy
-from catalog.node import guard
 from catalog.recovery import Recovery
 from catalog.replication import (
     ALONE,

@@ -13,7 +13,8 @@ from dataclasses import replace
 import apsw
 
 from catalog import store
-from catalog.node import Node, guard
+from catalog.disk import guard
+from catalog.node import Node
 from catalog.replication import ALONE, FOLLOWING, LEADING, Promise, Record
 from catalog.sessions import DRIFT
 from catalog.transport import LEASE_TIMEOUT_S, Transport

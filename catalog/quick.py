@@ -14,8 +14,9 @@ from urllib.parse import unquote_plus
 import apsw
 
 from catalog import store
+from catalog.disk import Halted
 from catalog.model import book_key, topic_page_key
-from catalog.node import Halted, Node, Reading
+from catalog.node import Node, Reading
 from common import fields
 from common.auth import CLUSTER, Signer
 from common.compact import compact

@@ -12,8 +12,9 @@ from pathlib import Path
 import apsw
 
 from catalog import store
+from catalog.disk import guard, open_catalog
 from catalog.model import Entry
-from catalog.node import Node, guard, open_catalog
+from catalog.node import Node
 from catalog.replication import ALONE, FOLLOWING, LEADING, RECOVERING, REFUSING, View
 from catalog.transport import Transport
 from common.database import Corrupt

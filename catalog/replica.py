@@ -9,9 +9,10 @@ from __future__ import annotations
 import apsw
 
 from catalog import membership, replication, store
+from catalog.disk import guard
 from catalog.membership import Candidacy
 from catalog.model import Entry
-from catalog.node import Node, guard
+from catalog.node import Node
 from catalog.replication import FOLLOWING, Answer, Promise, Record, View
 from common.errors import Problem
 from common.position import Position

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from catalog import store
+from catalog.admission import Admission, Told
 from catalog.model import (
     LEDGER_KEY,
     TEXT_KEY,
@@ -21,7 +22,6 @@ from catalog.model import (
 from catalog.node import Node, Reading
 from catalog.quick import look_up, search, written
 from catalog.sessions import Renewal
-from catalog.writer import Told, Writer
 from common import bundle, fields
 from common.cursor import read_cursor, write_cursor
 from common.direct import Asked
@@ -168,9 +168,9 @@ def _said(told: Told) -> str:
 class Writes:
     """The operations, which only the leader does."""
 
-    def __init__(self, app: Flask, writer: Writer, tracer: Tracer) -> None:
+    def __init__(self, app: Flask, admission: Admission, tracer: Tracer) -> None:
         """Add them to an app."""
-        self._writer = writer
+        self._admission = admission
         self._tracer = tracer
         self._direct = direct_of(app)
         self._direct.post(app, OPERATIONS)(self._operate)
@@ -179,7 +179,7 @@ class Writes:
         """Take a brief call in order ahead of Flask, and without a worker that waits for it."""
         if (
             call.target.partition(b"?")[0] != OPERATIONS.encode() or call.method != "POST"
-            or len(call.body) > BRIEF_BYTES_MAX or self._writer.queued >= QUEUED_MAX
+            or len(call.body) > BRIEF_BYTES_MAX or len(self._admission.queue) >= QUEUED_MAX
         ):  # fmt: skip
             return False
         asked = self._direct.asked(call)
@@ -197,12 +197,12 @@ class Writes:
             reply(self._direct.answered(lambda: _text(told, many)))
 
         with self._tracer.within(span.contexts):
-            self._writer.begin(operations, *_limits(asked), done)
+            self._admission.begin(operations, *_limits(asked), done)
         return True
 
     def _operate(self, asked: Asked) -> str:
         operations, many = _operations(asked.body)
-        return _text(self._writer.submit(operations, *_limits(asked)), many)
+        return _text(self._admission.submit(operations, *_limits(asked)), many)
 
 
 def _end(span: AnySpan, told: list[Told]) -> None:

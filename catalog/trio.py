@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from catalog import membership, store
+from catalog.disk import guard
 from catalog.election import Election
-from catalog.node import guard
 from catalog.replication import (
     ALONE,
     FOLLOWING,

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 
 import apsw
 
+from catalog.disk import Halted
 from catalog.kept import Kept
 from catalog.membership import Candidacy, grants, refuse_vote
 from catalog.model import SCHEMA_VERSION, Entry
-from catalog.node import Halted
 from catalog.record import NodeRecord
 from catalog.replication import KEEPING, REFUSING, Promise, Record, View, in_epoch
 from catalog.sessions import DRIFT

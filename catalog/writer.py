@@ -9,19 +9,19 @@ may be dropped and refused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from catalog import store
+from catalog.admission import Admission
 from catalog.batch import Batch, build, roll_back
-from catalog.model import Entry, Operation, Outcome
-from catalog.node import Halted, Node, guard
-from catalog.queue import Queue, Ticket, mismatch, unknown
+from catalog.disk import Halted, guard
+from catalog.model import Entry
+from catalog.node import Node
+from catalog.queue import Ticket, unknown
 from catalog.replicate import End, Round
 from catalog.transport import Transport
-from catalog.waiting import Deadlines, Message
 from common.errors import Problem
-from common.openspan import NOT_TRACED, AnySpan
+from common.openspan import AnySpan
 from common.peer import Calls, PeerDown
 from common.position import Position
 from common.tasks import Tasks
@@ -30,11 +30,7 @@ from common.tracer import Tracer
 
 log = logging.getLogger("bazar")
 
-Told = Outcome | Problem
-Result = Callable[[], Told]  # or raises the problem
-
 IDLE_S = 0.5
-ADOPTED_LOOK_S = 0.05
 COMMIT_WAITS_S = 0.003  # until then the replica's readers of these keys are sent on to the leader
 
 
@@ -42,156 +38,31 @@ class Writer:
     """The one writer of a leading node."""
 
     def __init__(
-        self, node: Node, transport: Transport, tasks: Tasks, calls: Calls, tracer: Tracer
-    ) -> None:
+        self, node: Node, admission: Admission, transport: Transport, tasks: Tasks, calls: Calls,
+        tracer: Tracer,
+    ) -> None:  # fmt: skip
         self._node = node
-        self._tracer = tracer
+        self._admission = admission
+        self._queue = admission.queue
         self._transport = transport
         self._tasks = tasks
         self._calls = calls  # the writer task's own
-        self._queue = Queue()
-        self.deadlines = Deadlines(node.clock, tasks.event())
-        self._wake = tasks.event()
-        self._stuck = False
-        self._stopping = False
-        node.role_changed.append(self._wake)
-
-    # --- for those who ask ---
-
-    def submit(
-        self, operations: Sequence[Operation], until: float, attempt: str = ""
-    ) -> list[Told]:
-        """Have operations done, in one batch if there is room, and wait for each outcome, or for
-        the problem that says what is known. `attempt` names the message that they came in.
-        """
-        results: list[Result] = []
-        done = self._tasks.event()
-        self._take(operations, until, attempt, Message(done.set), results)
-        done.wait(max(0.0, until - self._node.clock.now()))
-        return list(map(_told, results))
-
-    def begin(
-        self, operations: Sequence[Operation], until: float, attempt: str,
-        done: Callable[[list[Told]], None],
-    ) -> None:  # fmt: skip
-        """Have operations done as `submit` does, without waiting; `done` gets what it returns, from
-        whatever thread.
-        """
-        results: list[Result] = []
-
-        def answer() -> None:
-            try:
-                done(list(map(_told, results)))
-            except Exception:  # of one answer: the writer, if it is giving it, has others to give
-                log.exception("a message was not answered")
-
-        message = Message(answer)
-        self._take(operations, until, attempt, message, results)
-        self.deadlines.add(until, message)
-
-    def _take(
-        self, operations: Sequence[Operation], until: float, attempt: str, message: Message,
-        results: list[Result],
-    ) -> None:  # fmt: skip
-        """Have operations done, and `message` answered when all are decided. Put into `results`
-        what tells the outcome of each, or raises what is known, whenever it is asked.
-        """
-        keys = [operation.key for operation in operations]
-        takes = self._node.takes_writes
-        decided = self._node.outcomes(keys) if takes else [None] * len(keys)
-        waits = self._waits(len(operations))
-        for operation, found, wait in zip(operations, decided, waits, strict=True):
-            message.wait_for_one()
-            try:
-                results.append(self._join(operation, found, until, attempt, message.close, wait))
-            except Problem as problem:
-                results.append(partial(_refuse, problem))
-                message.close()
-        self._wake.set()
-        message.close()
-
-    def _join(
-        self, operation: Operation, found: Outcome | None, until: float, attempt: str,
-        settled: Callable[[], None], wait: AnySpan,
-    ) -> Result:  # fmt: skip
-        """Take an operation into the queue unless it is decided; one in an adopted entry is not
-        new. `settled()` is called, unless this raises, when there is nothing more to wait for.
-        """
-        if not self._node.takes_writes:
-            self._queue.remember(operation.key, attempt)
-            why = f"{self._node.name} is {self._node.status}"
-            raise Problem("not-leader", why, leader=self._node.leader)
-        if found:
-            settled()
-            return lambda: _same(operation, found)
-        if self._is_adopted(operation):
-            self._tasks.spawn("adopted", lambda: self._wait_for_adopted(operation, until, settled))
-            return lambda: self._adopted_outcome(operation)
-        ticket, first = self._queue.join(operation, self._refusal, settled, attempt, wait)
-        return lambda: self._queue.leave(ticket, first)
-
-    def _waits(self, count: int) -> list[AnySpan]:
-        """Return the spans of operations that wait from now on, by their places."""
-        traced = self._tracer.contexts
-        if not traced:
-            return [NOT_TRACED] * count
-        own = ({0: traced[place]} if place in traced else {} for place in range(count))
-        return [self._tracer.span("wait in the queue", parents) for parents in own]
-
-    def _is_adopted(self, operation: Operation) -> bool:
-        adopted = self._node.adopted
-        return adopted is not None and operation.key in adopted.operations
-
-    def _wait_for_adopted(
-        self, operation: Operation, until: float, settled: Callable[[], None]
-    ) -> None:
-        """Wait while an operation is in the adopted entry, which is so until it has committed."""
-        while self._is_adopted(operation) and self._node.clock.now() < until:
-            self._tasks.pause(ADOPTED_LOOK_S)
-        settled()
-
-    def _adopted_outcome(self, operation: Operation) -> Outcome:
-        """Return what became of the adopted entry; when it is gone without an outcome nobody can
-        say more.
-        """
-        (found,) = self._node.outcomes([operation.key])
-        if found is None:
-            raise unknown(operation.key)
-        return _same(operation, found)
-
-    def _refusal(self) -> Problem | None:
-        """Return why a new operation cannot be done now."""
-        node = self._node
-        if not node.takes_writes or self._stopping:
-            return Problem("writes-unavailable", f"{node.name} does not lead now")
-        if not node.peer_following or self._stuck:
-            return Problem(
-                "writes-unavailable", f"{node.peer} cannot keep a second copy now; nothing was done"
-            )
-        return None
-
-    @property
-    def queued(self) -> int:
-        """Return how many operations wait."""
-        return len(self._queue)
-
-    # --- the task ---
+        self._tracer = tracer
+        node.role_changed.append(admission.arrived)
 
     def run(self) -> None:
         """Write batch after batch until stopped; raises `Halted` when the disk cannot be trusted
         any more.
         """
-        while not self._stopping:
-            self._wake.wait(IDLE_S)
-            self._wake.clear()
+        while not self._admission.closed:
+            self._admission.arrived.wait(IDLE_S)
+            self._admission.arrived.clear()
             while self._work():
                 pass
 
     def stop(self) -> None:
         """Take no more operations and end the task."""
-        self._stopping = True
-        self._wake.set()
-        self.deadlines.stop()
+        self._admission.close()
 
     def _work(self) -> bool:
         node = self._node
@@ -269,15 +140,9 @@ class Writer:
         waits = node.sessions.begin(position, entry.keys, node.clock.now())
         round_ = Round(node, self._transport, self._calls, entry, prev)
         try:
-            return round_.run(waits, lambda: self._traced_commit(entry), self._set_stuck)
+            return round_.run(waits, lambda: self._traced_commit(entry), self._admission.set_stuck)
         finally:
             node.sessions.finish(position)
-
-    def _set_stuck(self, stuck: bool) -> None:
-        self._stuck = stuck
-        if stuck:
-            why = f"{self._node.peer} does not answer; nothing was done"
-            self._queue.refuse_waiting(lambda: Problem("writes-unavailable", why))
 
     def _traced_commit(self, entry: Entry) -> bool:
         with self._tracer.span("commit"):
@@ -335,21 +200,3 @@ def _describe(span: AnySpan, batch: Batch) -> None:
         span.note("bazar.batch_size", len(batch.tickets))
         if batch.entry is not None:
             span.note("bazar.position", ".".join(map(str, batch.entry.position[:2])))
-
-
-def _same(operation: Operation, found: Outcome) -> Outcome:
-    """Return the outcome of a key, unless another operation had it."""
-    if found.fingerprint != operation.fingerprint:
-        raise mismatch(operation.key)
-    return found
-
-
-def _told(result: Result) -> Told:
-    try:
-        return result()
-    except Problem as problem:
-        return problem
-
-
-def _refuse(problem: Problem) -> Told:
-    return problem

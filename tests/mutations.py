@@ -334,7 +334,7 @@ MUTATIONS = (
     ),
     Mutation(
         "fsync error: a catalog ends and never goes on",
-        "catalog/node.py",
+        "catalog/disk.py",
         "if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):",
         "if isinstance(error, apsw.IOError):\n"
         '            raise Problem("storage-failed", str(error)) from error\n'

@@ -15,9 +15,10 @@ import apsw
 import pytest
 
 from catalog import store
+from catalog.disk import open_catalog
 from catalog.membership import Candidacy
 from catalog.model import SCHEMA_VERSION, Entry, decode_entries
-from catalog.node import Node, open_catalog
+from catalog.node import Node
 from catalog.replication import ALONE, FOLLOWING, LEADING, RECOVERING, REFUSING
 from catalog.transport import SNAPSHOT_CHUNK_BYTES
 from common.peer import NoAnswer, Request, Response

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from catalog import operations, store
 from catalog.app import create_app
+from catalog.disk import open_catalog
 from catalog.model import REPLICATED, Entry, Operation, Outcome
-from catalog.node import Node, open_catalog
+from catalog.node import Node
 from catalog.replication import Promise, Record, View
 from common.auth import Signer
 from common.config import Settings

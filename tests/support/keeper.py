@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from catalog.node import Halted
+from catalog.disk import Halted
 from common.service import Service, StartRefused, Ticker
 from order.store import StorageBroken
 from tests.support.scheduler import Job, Scheduler

@@ -20,10 +20,10 @@ GOOD = (
     "<body><main><h1>Fine</h1><p>Nothing to see.</p></main></body></html>"
 )
 WRONG = {
-    "inline script": ("<script>alert(1)</script>", "Policy directive.*script-src"),
-    "inline style": ('<p style="color: red">Red</p>', "Policy directive.*style-src"),
+    "inline script": ("<script>alert(1)</script>", "Policy.*script-src"),
+    "inline style": ('<p style="color: red">Red</p>', "Policy.*style-src"),
     "file that is missing": ('<img alt="" src="/missing.png">', "404"),
-    "address elsewhere": ('<img alt="" src="http://elsewhere.invalid/">', "Policy directive.*img-src"),
+    "address elsewhere": ('<img alt="" src="http://elsewhere.invalid/">', "Policy.*img-src"),
     "exception": ('<script src="/broken.js"></script>', "exception: "),
 }
 
