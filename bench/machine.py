@@ -17,9 +17,19 @@ from typing import Any
 
 import apsw
 
-PACKAGES = {"nginx": "nginx", "wrk": "wrk", "initdb": "postgresql"}  # program -> Debian package
-MODULES = ("matplotlib", "psycopg", "psycopg_pool", "gunicorn")  # bench/requirements.txt
+# program -> Debian package
+PACKAGES = {"nginx": "nginx", "wrk": "wrk", "initdb": "postgresql", "chromium": "chromium"}
+MODULES = (
+    "matplotlib",
+    "psycopg",
+    "psycopg_pool",
+    "gunicorn",
+    "playwright",
+)  # bench/requirements.txt
 POSTGRES_BINARIES = "/usr/lib/postgresql"  # Debian has a folder for each version in it
+VERSIONS = (
+    ("nginx", "-v"), ("wrk", "-v"), ("postgres", "--version"), ("chromium", "--version"),
+)  # fmt: skip
 SYNCS = 100
 
 
@@ -44,7 +54,7 @@ def describe(folder: Path) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return program -> version of those that are installed."""
     found = {}
-    for name, flag in (("nginx", "-v"), ("wrk", "-v"), ("postgres", "--version")):
+    for name, flag in VERSIONS:
         try:
             said = subprocess.run([program(name), flag], capture_output=True, text=True)
         except Missing:

@@ -132,10 +132,12 @@ COLUMNS: dict[str, Sequence[str]] = {
     "visible": ("p50 ms", "p99 ms", "seen everywhere p50 ms"),
     "mix": ("req/s", "p50 ms", "p99 ms"),
     "open": ("p50 ms", "p99 ms", LATE),
+    "pages": ("first ms", "again ms", "kB"),
 }
 CASES = {
     "hits": "what", "stuck": "what", "table": "what", "uncached": "what", "purchases": "clients",
     "visible": "frontends", "mix": "clients", "open": "requests a second",
+    "pages": "page",
 }  # fmt: skip
 
 

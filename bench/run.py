@@ -209,6 +209,7 @@ class Run:
 FIGURES = {
     "rate": "req/s", "mean_ms": "mean ms", "p50_ms": "p50 ms", "p99_ms": "p99 ms",
     "late_ms": "late p99 ms", "longest_s": "longest s", "seconds": "s", "mb": "MB",
+    "first_ms": "first ms", "again_ms": "again ms", "kb": "kB",
     "idle": "% of a core", "mb_per_minute": "MB/min", "everywhere_ms": "seen everywhere p50 ms",
 }  # fmt: skip
 

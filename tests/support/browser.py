@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Self
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--disable-background-networking", "--disable-component-update", "--disable-gpu",
-    "--disable-quic", "--disable-sync", "--no-first-run",
-]  # fmt: skip
+from tests.support.chromium import find_chromium, launched
+
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 PATIENCE_MS = 20_000.0  # generous: a busy machine is no defect
@@ -43,11 +39,6 @@ PLAIN = Look()
 LOOKS = [Look(theme, phone) for phone in (False, True) for theme in ("light", "dark")]
 
 
-def find_chromium() -> str | None:
-    """Return the browser's program, or None."""
-    return next(filter(None, map(shutil.which, PROGRAMS)), None)
-
-
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Run a browser. Where there is none the test is left out, but in CI it fails."""
@@ -55,12 +46,8 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
     expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with launched(program) as browser:
+        yield browser
 
 
 class Visitor:
