@@ -55,6 +55,7 @@ class Gate:
         self._at_once = service.at_once
         self._later = service.later
         self._direct = service.direct
+        self._explained = service.explained
         self._lane_of = service.lane_of
         self._lanes = {name: Workers(name, lane) for name, lane in service.lanes.items()}
         self._body_timeout_s = body_timeout_s
@@ -75,13 +76,13 @@ class Gate:
             return await answering
         except Problem as problem:
             close = [("Connection", "close")] if isinstance(problem, Unread) else []
-            return of_problem(problem, *close)
+            return self._refused(problem, scope, *close)
         except asyncio.CancelledError:  # at the end of a stop; left alone it would become a 500
-            return given_up(scope)
+            return self.given_up(scope)
         except Gone:
             return None
         except Exception:
-            return _unforeseen(scope)
+            return self._unforeseen(scope)
 
     def take(self, call: Call, origin: Origin, reply: Reply) -> Answer | None:
         """Answer a call whose headers are in order; None: `reply` gets its answer, on the loop,
@@ -95,9 +96,9 @@ class Gate:
             self._begin(lane, origin.loop, (scope, call.body, call), reply)
             return None
         except Problem as problem:
-            return of_problem(problem)
+            return self._refused(problem, scope)
         except Exception:
-            return _unforeseen(scope)
+            return self._unforeseen(scope)
 
     def at_once(self, call: Call) -> Answer | None:
         """Return what the service answers on the event loop; None: ask in the ordinary way."""
@@ -143,9 +144,31 @@ class Gate:
             answer = None if call is None else self._direct(call)
             return self._call(environ_of(scope, body)) if answer is None else answer
         except Problem as problem:
-            return of_problem(problem)
+            return self._refused(problem, scope)
         except BaseException:  # SystemExit, too: a worker does not end before its service does
-            return _unforeseen(scope)
+            return self._unforeseen(scope)
+
+    def given_up(self, scope: Scope) -> Answer:
+        """Return what to answer when a service ends before its answer is there."""
+        log.error("%s %s did not end in time", scope["method"], _shown(scope))
+        return self._unknown(scope)
+
+    def _unforeseen(self, scope: Scope) -> Answer:
+        log.exception("unexpected error in %s %s", scope["method"], _shown(scope))
+        return self._unknown(scope)
+
+    def _unknown(self, scope: Scope) -> Answer:
+        key = header(scope, b"idempotency-key")
+        problem = unexpected(scope["method"], key.decode("latin-1") if key else None)
+        return self._refused(problem, scope)
+
+    def _refused(self, problem: Problem, scope: Scope, *more: tuple[str, str]) -> Answer:
+        """Answer with a problem, in the words of the service where it has some."""
+        answer = self._explained(problem, header(scope, b"accept") or b"")
+        if answer is None:
+            return of_problem(problem, *more)
+        raw = [(name.lower().encode(), value.encode()) for name, value in more]
+        return Answer(answer.status, [*answer.headers, *raw], answer.body)
 
 
 class OneByOne(Again):
@@ -161,24 +184,8 @@ class OneByOne(Again):
         return [self._at_once(call) for call in asked]
 
 
-def given_up(scope: Scope) -> Answer:
-    """Return what to answer when a service ends before its answer is there."""
-    log.error("%s %s did not end in time", scope["method"], _shown(scope))
-    return _unknown(scope)
-
-
-def _unforeseen(scope: Scope) -> Answer:
-    log.exception("unexpected error in %s %s", scope["method"], _shown(scope))
-    return _unknown(scope)
-
-
 def _shown(scope: Scope) -> str:
     return path_of(scope).decode("utf-8", "replace")
-
-
-def _unknown(scope: Scope) -> Answer:
-    key = header(scope, b"idempotency-key")
-    return of_problem(unexpected(scope["method"], key.decode("latin-1") if key else None))
 
 
 def scope_of(call: Call, origin: Origin) -> Scope:

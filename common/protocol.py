@@ -19,7 +19,7 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from common.gate import Origin, given_up, scope_of
+from common.gate import Origin, scope_of
 from common.intake import HEADER_BYTES_MAX
 from common.ordinary import Ordinary
 from common.plain import METHODS, READS, SPECIAL_HEADERS, is_plain, sole
@@ -270,4 +270,4 @@ class Protocol(Ordinary):
 
     def _give_up(self, call: Call) -> None:
         if self._taken is call:
-            self._answer(call, given_up(scope_of(call, self._origin)))
+            self._answer(call, self._gate.given_up(scope_of(call, self._origin)))

@@ -38,7 +38,7 @@ from frontend.metrics import Metrics
 from frontend.operator_calls import OperatorCalls
 from frontend.purchases import STUCK_S, Purchases
 from frontend.reads import Answer, Reads
-from frontend.shop import storefront
+from frontend.shop import mistakes, storefront
 from frontend.writes import Operations
 
 LANES = {
@@ -124,6 +124,7 @@ def create_app(
         leave=lease.stop,
         later=lambda call, reply: hooked.take(call, reply) or counter.take(call, reply),
         direct=direct_of(app).answer,
+        explained=mistakes.at_the_door(app),
         at_once=hits.answer,
         again=hits,
         one_core=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
@@ -23,6 +23,7 @@ LOADED_MS = """new Promise(tell => setTimeout(() =>
 BYTES = """["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind))
   .reduce((sum, entry) => sum + entry.transferSize, 0)"""
 
+WORD = "/livez"  # what a browser takes for a page that holds one word
 PAGES: dict[str, Callable[[Book], str]] = {
     "welcome": lambda book: "/",
     "topic": lambda book: f"/topic/{quote(book.topics[0])}",
@@ -52,13 +53,22 @@ def pages(run: Run) -> None:
         ours.shop(run.folder / "pages", books, CACHED, run.say) as shop,
         launched(machine.program("chromium")) as browser,
     ):
-        for path in PAGES.values():  # a browser's first page ever is slower than any other
-            _visit(browser, shop.main + path(books[0]))
+        _visit(browser, shop.main)  # a browser's first page ever is slower than any other
         for _ in run.rounds("pages"):
-            for name, path in PAGES.items():
-                visits = [_visit(browser, shop.main + path(next(wanted))) for _ in range(VISITS)]
-                first_ms, again_ms, kb = map(median, zip(*visits, strict=True))
-                run.record("pages", name, "bazar", first_ms=first_ms, again_ms=again_ms, kb=kb)
+            urls = {
+                name: [shop.main + path(next(wanted)) for _ in range(VISITS)]
+                for name, path in PAGES.items()
+            }
+            seen = {name: _visits(browser, each) for name, each in urls.items()}
+            word = _visits(browser, [shop.main + WORD] * VISITS)
+            worst = Visit(*map(max, zip(*seen.values(), strict=True)))
+            for name, visit in (*seen.items(), ("worst", worst), ("word", word)):
+                run.record("pages", name, "bazar", **visit._asdict())
+
+
+def _visits(browser: Browser, urls: Iterable[str]) -> Visit:
+    """Return the medians of some visits."""
+    return Visit(*map(median, zip(*(_visit(browser, url) for url in urls), strict=True)))
 
 
 def _visit(browser: Browser, url: str) -> Visit:

@@ -78,6 +78,21 @@ BUYING = LOOKING | {
         "Nothing was ordered, and nothing was charged. Please look at your basket again.",
     ),
 }  # fmt: skip
+AT_THE_DOOR = {  # said before anybody has looked at what was asked for
+    "rate-limited": Words(
+        "There is a queue at the door",
+        "Very many people are in the shop at this moment. Please load this page again in a little"
+        f" while. If you were just ordering: {NOT_TWICE}",
+    ),
+    "unavailable": Words(
+        "Something went wrong with us",
+        "It was not you, and it has been written down. Please load this page again.",
+    ),
+    "outcome-unknown": Words(
+        "We were interrupted",
+        f"We do not know how far we had got. Please load this page again. {NOT_TWICE}",
+    ),
+}
 STILL_UNKNOWN = Words(
     "We still do not know whether your order went through",
     f"We cannot find out right now. Please ask again in a little while. {NOT_TWICE}",

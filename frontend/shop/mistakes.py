@@ -6,15 +6,19 @@ the problem; everybody else gets the problem document as from any other call.
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from common import wsgi
 from common.errors import Problem, unexpected
 from common.web import http_problem, problem_response, raw_target
-from frontend.shop.apologies import BUYING, LOOKING, MISSING, STILL_UNKNOWN, Words
+from frontend.page import HEADERS
+from frontend.shop.apologies import AT_THE_DOOR, BUYING, LOOKING, MISSING, STILL_UNKNOWN, Words
 from frontend.shop.showing import show
 
 log = logging.getLogger("bazar.frontend")
@@ -34,6 +38,28 @@ def register(app: Flask) -> None:
         return page
 
     app.register_error_handler(HTTPException, lost)
+
+
+def at_the_door(app: Flask) -> Callable[[Problem, bytes], wsgi.Answer | None]:
+    """Return what tells people of a problem that Flask never saw. Each page is made once: who is
+    turned away because too many have come must cost next to nothing.
+    """
+    template = app.jinja_env.get_template("shop/mistake.html")
+
+    @functools.cache
+    def page(words: Words) -> bytes:
+        return template.render(words=words).encode()
+
+    def explained(problem: Problem, accept: bytes) -> wsgi.Answer | None:
+        if b"text/html" not in accept:
+            return None
+        words = AT_THE_DOOR.get(problem.code) or LOOKING.get(problem.code)
+        headers = problem.headers() | HEADERS | {"Content-Type": "text/html; charset=utf-8"}
+        return wsgi.answer_of(
+            problem.status, headers.items(), page(words or LOOKING["invalid-request"])
+        )
+
+    return explained
 
 
 def explain_all(shop: Blueprint) -> None:

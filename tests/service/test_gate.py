@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
+from common.errors import Problem
 from common.gate import Gate
 from common.intake import HEADER_BYTES_MAX
 from common.service import Call, Lane, Reply, Service
-from common.wsgi import answer_of
+from common.wsgi import Answer, answer_of
 
 Message = dict[str, Any]
 Later = Callable[[Call, Reply], bool]
@@ -30,9 +31,16 @@ def make_gate(later: Later) -> Gate:
 
     lanes = {"only": Lane(workers=1, waiting_max=0, body_bytes_max=100)}
     service = Service(
-        flask=app, lanes=lanes, lane_of=lambda method, path: lanes_by_path(path), later=later
-    )
+        flask=app, lanes=lanes, lane_of=lambda method, path: lanes_by_path(path), later=later,
+        explained=explained,
+    )  # fmt: skip
     return Gate(service, body_timeout_s=TIMEOUT_S)
+
+
+def explained(problem: Problem, accept: bytes) -> Answer | None:
+    if b"text/html" not in accept:
+        return None
+    return answer_of(problem.status, [("Content-Type", "text/html")], problem.code.encode())
 
 
 def lanes_by_path(path: str) -> str:
@@ -138,6 +146,23 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
     status, headers, body = answer
     assert (status, headers["connection"]) == (400, "close")
     assert "did not arrive within 0.05 s" in json.loads(body)["detail"]
+
+
+def test_who_wants_a_page_gets_the_words_of_the_service() -> None:
+    """With all that the gate has to say by itself: here that the connection ends."""
+    answer = ask([part(b"ab", True)], content_length="3", accept="text/html,*/*;q=0.8")
+    assert answer is not None
+    status, headers, body = answer
+    assert (status, headers["connection"], headers["content-type"]) == (400, "close", "text/html")
+    assert body == b"invalid-request"
+
+
+def test_a_defect_is_explained_to_who_wants_a_page(caplog: pytest.LogCaptureFixture) -> None:
+    """As to a program: the outcome is not known."""
+    answer = ask([], path="/elsewhere", accept="text/html")
+    assert answer is not None
+    assert answer[2] == b"outcome-unknown"
+    assert "no such lane" in caplog.text
 
 
 def test_a_client_that_goes_away_gets_no_answer() -> None:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from common.errors import Problem
 from common.peer import Request, Response
+from common.service import service_of
+from frontend import page
 from frontend.app import lane_of
 from frontend.shop import basket
 from frontend.shop.basket import Held
@@ -28,6 +31,7 @@ from tests.support.frontend_fakes import (
 KEY = "0123456789abcdef" * 2
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 TITLE = 'A <b>"bold"</b> Title & more'
+SAFE_TO_REPEAT = ("rate-limited", "outcome-unknown")
 FORM = {"key": KEY, "items": "1x2.2x1", "total": "1500"}
 ORDER = {
     "order_id": ORDER_ID, "total_cents": 1500, "created_at": "2026-01-31T09:05:00.000000Z",
@@ -517,3 +521,35 @@ def test_an_order_is_shown_with_its_number_and_its_day(world: World) -> None:
 def test_pages_have_the_lanes_of_their_kind(method: str, path: str, lane: str) -> None:
     """Looking around never waits for buying."""
     assert lane_of(method, path) == lane
+
+
+# --- before anybody has looked at what was asked for ---
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "says"),
+    [("rate-limited", 429, "There is a queue at the door"),
+     ("unavailable", 503, "Something went wrong with us"),
+     ("outcome-unknown", 503, "We do not know how far we had got"),
+     ("invalid-request", 400, "We did not understand that"),
+     ("too-large", 413, "That was too much at once")],
+)  # fmt: skip
+def test_who_is_turned_away_at_the_door_is_told_in_words(
+    world: World, code: str, status: int, says: str
+) -> None:
+    """A full lane answers people with a page that no one else has a share in; programs not."""
+    explained = service_of(world.app).explained
+    problem = Problem(code, "the lane is full")
+    told = explained(problem, HTML.encode())
+    assert told is not None
+    headers = {name.decode(): value.decode() for name, value in told.headers}
+    assert (told.status, says in unescape(told.body.decode())) == (status, True)
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"] == page.POLICY
+    assert ("retry-after" in headers) == (problem.retry_after_s is not None)
+    assert (
+        "nothing is ever charged twice" in unescape(told.body.decode())
+        or code not in SAFE_TO_REPEAT
+    )
+    assert explained(problem, b"*/*") is None
