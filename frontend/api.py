@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from flask import Flask, Response
 from werkzeug.routing import BaseConverter
 
@@ -13,8 +11,7 @@ from common.errors import Problem
 from common.web import json_body, query
 from frontend import incoming
 from frontend.gateway import READ_WHOLE_S, Group
-from frontend.purchases import Purchases
-from frontend.reads import Reads
+from frontend.serving import Serving
 
 
 class _Topic(BaseConverter):
@@ -28,14 +25,8 @@ class _Topic(BaseConverter):
 class Api:
     """The public calls as views."""
 
-    def __init__(
-        self, reads: Reads, purchases: Purchases, orders: Group, *, clock: Clock, random: Random
-    ) -> None:
-        self._reads = reads
-        self._purchases = purchases
-        self._orders = orders
-        self._clock = clock
-        self._random = random
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
 
     def register(self, app: Flask) -> None:
         """Give an app the public calls."""
@@ -54,14 +45,16 @@ class Api:
         """Answer a book."""
         number = incoming.book_id(book)
         query(())
-        return incoming.read_answer(self._reads.book(number))
+        return incoming.read_answer(self._serving.reads.book(number))
 
     def search(self, topic: str) -> Response:
         """Answer one page of a topic's books; a topic that nobody knows is an empty list."""
         spelled = fields.text("topic", topic, fields.TOPIC_CHARS_MAX)
         limit, after, _ = incoming.page_asked()
         # The key is what goes to the catalog: all spellings share one cached page, so one body.
-        return incoming.read_answer(self._reads.topic(fields.topic_key(spelled), limit, after))
+        return incoming.read_answer(
+            self._serving.reads.topic(fields.topic_key(spelled), limit, after)
+        )
 
     def books(self) -> Response:
         """Answer one page of all books, or of those that `q` finds."""
@@ -69,35 +62,35 @@ class Api:
         text = asked.get("q")
         if text is not None:
             text = fields.text("q", text, fields.TEXT_QUERY_CHARS_MAX)
-        return incoming.read_answer(self._reads.books(text, limit, after))
+        return incoming.read_answer(self._serving.reads.books(text, limit, after))
 
     def topics(self) -> Response:
         """Answer all topics."""
         query(())
-        return incoming.read_answer(self._reads.topics())
+        return incoming.read_answer(self._serving.reads.topics())
 
     def order(self, order_id: str) -> Response:
         """Answer an order; whoever has its id may see it."""
         query(())
         if not incoming.may_be_an_order_id(order_id):
             raise Problem("not-found", "there is no such order")
-        return orders_answer(self._orders, f"/orders/{order_id}", {}, self._clock)
+        return orders_answer(self._serving.orders, f"/orders/{order_id}", {}, self._serving.clock)
 
     def purchase(self, book: str) -> Response:
         """Sell copies of one book."""
-        key = incoming.write_key(self._random)
+        key = incoming.write_key(self._serving.random)
         number = incoming.book_id(book)
         query(())
         return self._sell(fields.purchase_lines(number, json_body(optional=True)), key)
 
     def basket(self) -> Response:
         """Sell a basket: all of it or nothing."""
-        key = incoming.write_key(self._random)
+        key = incoming.write_key(self._serving.random)
         query(())
         return self._sell(fields.basket_lines(json_body()), key)
 
     def _sell(self, lines: list[dict[str, int]], key: str) -> Response:
-        sold = self._purchases.sell(lines, key)
+        sold = self._serving.purchases.sell(lines, key)
         headers = {"Location": incoming.location_of(sold.order_id)}
         return Response(sold.body, 201, headers, content_type="application/json")
 

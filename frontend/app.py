@@ -38,6 +38,7 @@ from frontend.metrics import Metrics
 from frontend.operator_calls import OperatorCalls
 from frontend.purchases import STUCK_S, Purchases
 from frontend.reads import Answer, Reads
+from frontend.serving import Serving
 from frontend.shop import mistakes, storefront
 from frontend.writes import Operations
 
@@ -93,8 +94,9 @@ def create_app(
     )
     operations = Operations(catalog_peers, lease, clock, random)
     counter = Counter(purchases, metrics, clock=clock, random=random, tracer=tracer)
-    Api(reads, purchases, orders, clock=clock, random=random).register(app)
-    storefront.register(app, reads, purchases, orders, clock=clock, random=random)
+    serving = Serving(reads, purchases, orders, clock, random)
+    Api(serving).register(app)
+    storefront.register(app, serving)
     OperatorCalls(
         operations, orders, cluster, token=settings.admin_token, clock=clock, random=random
     ).register(app)

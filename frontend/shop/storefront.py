@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from flask import Blueprint, Flask
 
-from common.clock import Clock
-from frontend.gateway import Group
-from frontend.purchases import Purchases
-from frontend.reads import Answer, Reads
+from frontend.reads import Answer
+from frontend.serving import Serving
 from frontend.shop import mistakes, words
 from frontend.shop.cover import cover
 from frontend.shop.origin import require_own_page
@@ -19,14 +15,12 @@ from frontend.shop.till import Till
 TITLE_CHARS = 120  # in a list: more is on the book's own page
 
 
-def register(
-    app: Flask, reads: Reads, purchases: Purchases, orders: Group, *, clock: Clock, random: Random
-) -> None:
+def register(app: Flask, serving: Serving) -> None:
     """Open the shop in an app that has the public calls already."""
     shop = Blueprint("shop", __name__)
     shop.before_request(require_own_page)
-    Shelves(reads).register(shop)
-    Till(reads, purchases, orders, clock=clock, random=random).register(shop)
+    Shelves(serving.reads).register(shop)
+    Till(serving).register(shop)
     mistakes.explain_all(shop)
     mistakes.register(app)
     app.register_blueprint(shop)

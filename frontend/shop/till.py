@@ -9,20 +9,17 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from random import Random
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from common.clock import Clock
 from common.errors import Problem
 from common.fields import QUANTITY_MAX, parse_id
 from frontend import incoming
-from frontend.gateway import READ_WHOLE_S, Group
-from frontend.purchases import Purchases
-from frontend.reads import Reads
+from frontend.gateway import READ_WHOLE_S
+from frontend.serving import Serving
 from frontend.shop import basket, mistakes
 from frontend.shop.basket import Basket, Held
 from frontend.shop.showing import basket_held, keep_basket, show
@@ -64,16 +61,10 @@ class Line(NamedTuple):
 
 
 class Till:
-    """The views that change a basket, and sell it; `random` makes keys."""
+    """The views that change a basket, and sell it."""
 
-    def __init__(
-        self, reads: Reads, purchases: Purchases, orders: Group, *, clock: Clock, random: Random
-    ) -> None:
-        self._reads = reads
-        self._purchases = purchases
-        self._orders = orders
-        self._clock = clock
-        self._random = random
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
 
     def register(self, shop: Blueprint) -> None:
         """Give the shop its basket and its till."""
@@ -116,7 +107,7 @@ class Till:
         if self._costs_something_else(form):
             return self._summary(Held(form.key, dict(form.lines)), changed=True)
         try:
-            sold = self._purchases.sell(basket.lines_of(form.lines), form.key)
+            sold = self._serving.purchases.sell(basket.lines_of(form.lines), form.key)
         except Problem as problem:
             return self._refused(problem, form)
         response = redirect(f"/order/{quote(sold.order_id, safe='')}", 303)
@@ -130,22 +121,22 @@ class Till:
         """Show an order; whoever has its number may see it."""
         if not incoming.may_be_an_order_id(order_id):
             raise Problem("not-found", "there is no such order")
-        until = self._clock.now() + READ_WHOLE_S
-        answered = self._orders.read(f"/orders/{order_id}", {}, until)
+        until = self._serving.clock.now() + READ_WHOLE_S
+        answered = self._serving.orders.read(f"/orders/{order_id}", {}, until)
         order = json.loads(answered.response.body)
         made = datetime.fromisoformat(order["created_at"]).astimezone(UTC)
         day = f"{made.day} {made:%B %Y, %H:%M} UTC"
         return show("order.html", personal=True, order=order, day=day)
 
     def _with_new_key(self, lines: dict[int, int]) -> Held:
-        return Held(f"{self._random.getrandbits(128):032x}", lines)
+        return Held(f"{self._serving.random.getrandbits(128):032x}", lines)
 
     def _looked_up(self, held: Basket) -> tuple[list[Line], dict[int, int]]:
         """Return a basket's lines, and the basket without what nobody ever sold here."""
         lines = []
         for book, copies in held.items():
             try:
-                document = json.loads(self._reads.book(book).page.body)
+                document = json.loads(self._serving.reads.book(book).page.body)
             except Problem as problem:
                 if problem.code != "not-found":
                     raise
@@ -190,7 +181,7 @@ class Till:
         if not (isinstance(book, int) and isinstance(left, int)):
             return None
         try:
-            title = json.loads(self._reads.book(book).page.body)["title"]
+            title = json.loads(self._serving.reads.book(book).page.body)["title"]
         except Problem:
             title = "one of these books"
         return {"id": book, "title": title, "left": left, "wanted": form.lines.get(book, 0)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,14 @@ ARGUMENTS = [
 def find_chromium() -> str | None:
     """Return the browser's program, or None."""
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
+def can_drive() -> bool:
+    """Tell whether playwright's driver runs here: it brings a node of its own, which wants Debian's
+    libatomic1.
+    """
+    command = [sys.executable, "-m", "playwright", "--version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager

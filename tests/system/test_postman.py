@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ WHOLE_S = 120
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealShop]:
     """A shop of a few books, which the collection leaves alone: it adds its own."""
     if not NEWMAN.exists():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
+        pytest.skip(MISSING)
     with RealShop(tmp_path_factory.mktemp("postman")) as shop:
         yield shop
 
