@@ -18,6 +18,7 @@ class Words(NamedTuple):
 
 
 NOT_TWICE = "However often you ask, it is ordered once, and nothing is ever charged twice."
+AGAIN = f"Please load this page again in a moment, also if you were ordering. {NOT_TWICE}"
 LOOKING = {
     "not-found": Words(
         "We could not find that",
@@ -81,8 +82,7 @@ BUYING = LOOKING | {
 AT_THE_DOOR = {  # said before anybody has looked at what was asked for
     "rate-limited": Words(
         "There is a queue at the door",
-        "Very many people are in the shop at this moment. Please load this page again in a little"
-        f" while. If you were just ordering: {NOT_TWICE}",
+        f"Very many people are in the shop at this moment. {AGAIN}",
     ),
     "unavailable": Words(
         "Something went wrong with us",
@@ -90,7 +90,7 @@ AT_THE_DOOR = {  # said before anybody has looked at what was asked for
     ),
     "outcome-unknown": Words(
         "We were interrupted",
-        f"We do not know how far we had got. Please load this page again. {NOT_TWICE}",
+        f"We do not know how far we had got. {AGAIN}",
     ),
 }
 STILL_UNKNOWN = Words(
