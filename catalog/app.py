@@ -20,13 +20,15 @@ from catalog.pair import Pair
 from catalog.peer_routes import add_copying, add_operating, add_replication
 from catalog.promotion import Promotion
 from catalog.quick import Quick
+from catalog.read_routes import add_reads
 from catalog.recovery import Recovery
 from catalog.replication import LEADING
-from catalog.routes import IMPORT_ROWS_MAX, Writes, add_reads, add_sessions
+from catalog.session_routes import add_sessions
 from catalog.sessions import HEARTBEAT_S
 from catalog.snapshots import Snapshots
 from catalog.transport import Transport
 from catalog.trio import Trio
+from catalog.write_routes import IMPORT_ROWS_MAX, Writes
 from catalog.writer import Writer
 from common.auth import Signer
 from common.clock import Clock

@@ -16,8 +16,8 @@ from catalog.model import decode_entries
 from catalog.node import Node
 from catalog.promotion import Promotion
 from catalog.replication import Record
-from catalog.routes import ANSWER_MARGIN_S
 from catalog.snapshots import Snapshots
+from catalog.write_routes import ANSWER_MARGIN_S
 from common import fields
 from common.compact import compact
 from common.direct import Asked

@@ -19,7 +19,7 @@ BACKUP_MUTATIONS = (
     ),
     _Mutation(
         "a cache's lease ends no later than its leader's own",
-        "catalog/routes.py",
+        "catalog/session_routes.py",
         "return min(node.lease_s, left_s)",
         "return node.lease_s",
         "test_the_side_that_is_cut_off_answers_nothing_old",

@@ -67,7 +67,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no session begins while a leader hands over",
-        "catalog/routes.py",
+        "catalog/session_routes.py",
         '    if node.yielding_to:\n        raise Problem("unavailable"',
         '    if False:\n        raise Problem("unavailable"',
         "test_no_session_begins_while_a_leader_hands_over",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from catalog.routes import ANSWER_MARGIN_S, BRIEF_BYTES_MAX, QUEUED_MAX
+from catalog.write_routes import ANSWER_MARGIN_S, BRIEF_BYTES_MAX, QUEUED_MAX
 from common.auth import Signer
 from common.peer import TIMEOUT_HEADER, NoAnswer
 from common.service import Call
