@@ -202,14 +202,18 @@ class Trio(Election):
         if node.end().seq > leader.end.seq:
             node.become(ALONE, f"{leader.node} has yet to complete entry {node.end().seq}")
             return
-        with node.lock:
-            node.write(lambda db: store.discard_prepared(db))
         try:
             entries = self._transport.entries(node.peer, node.end().seq)
             if node.end().seq == leader.end.seq and node.end() != leader.end:
                 raise Problem("diverged", f"entry {node.end().seq} is another one at {leader.node}")
+            # What is prepared here goes in the step that brings what took its place, no earlier: a
+            # leader that had committed it before it restarted shows it already, and this node's old
+            # right to read may not have ended.
             for entry in entries:
                 self._apply(entry)
+            if not entries:
+                with node.lock:
+                    node.write(lambda db: store.discard_prepared(db))
         except Problem as problem:
             if problem.code not in ("too-far-behind", "diverged"):
                 raise

@@ -83,9 +83,17 @@ BACKUP_MUTATIONS = (
     _Mutation(
         "who returns drops the prepared entry that the others went on without",
         "catalog/trio.py",
-        "            node.write(lambda db: store.discard_prepared(db))\n        try:",
-        "            pass\n        try:",
+        "                    node.write(lambda db: store.discard_prepared(db))",
+        "                    pass",
         "test_a_replica_whose_prepared_entry_was_dropped_is_counted_again",
+    ),
+    _Mutation(
+        "what is prepared goes no earlier than what took its place comes",
+        "catalog/trio.py",
+        "        try:\n            entries = self._transport.entries(node.peer, node.end().seq)\n            if",
+        "        node.write(lambda db: store.discard_prepared(db))\n"
+        "        try:\n            entries = self._transport.entries(node.peer, node.end().seq)\n            if",
+        "test_a_restarted_leader_shows_what_its_second_no_longer_shows_as_it_was",
     ),
     _Mutation(
         "a promise binds: one candidate for each number",

@@ -39,7 +39,7 @@ from tests.support.scheduler import SimClock
 Build = Callable[..., Cluster]
 BACKUP = "backup"
 PREPARE, COMMIT, FOLLOW = "/replication/prepare", "/replication/commit", "/replication/follow"
-STATE = "/replication/state"
+STATE, ENTRIES = "/replication/state", "/replication/entries"
 
 
 @pytest.fixture
@@ -472,6 +472,34 @@ def test_a_leader_that_restarts_beside_the_backup_waits_for_its_own_leases(six: 
     six.heal()
     whole_again(six, TWO)
     assert left(six) == 2
+
+
+def test_a_restarted_leader_shows_what_its_second_no_longer_shows_as_it_was(six: Cluster) -> None:
+    """It had committed the last entry, and its second had only prepared it. The second takes that
+    out no earlier than it gets what took its place: its right to read has not ended.
+    """
+    network = six.network
+    network.hold = lambda sender, request: 9.0 * request.target.startswith(COMMIT)
+    assert buy(six, "one").status == 201
+    six.kill(ONE)
+    network.hold = lambda sender, request: 0.0
+    network.hold_reply = lambda sender, request: 0.3 * request.target.startswith(ENTRIES)
+    six.start(ONE)
+    seen: dict[str, list[int]] = {ONE: [], TWO: []}
+
+    def reader(name: str) -> None:
+        while six.scheduler.now < until:
+            with suppress(PeerDown, Problem):
+                answer = six.peer(name).call("GET", "/books/1", timeout_s=1)
+                seen[name].append(answer.json()["quantity"])
+            six.scheduler.sleep(0.01)
+
+    until = six.scheduler.now + 3.0
+    jobs = [six.client(f"reader of {name}", lambda name=name: reader(name)) for name in seen]  # type: ignore[misc]
+    six.run(lambda: all(job.done for job in jobs), 10)
+    assert set(seen[ONE]) == set(seen[TWO]) == {3}
+    network.hold_reply = lambda sender, request: 0.0
+    whole_again(six)
 
 
 # --- who may lead ---
