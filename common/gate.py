@@ -164,7 +164,7 @@ class Gate:
 
     def _refused(self, problem: Problem, scope: Scope, *more: tuple[str, str]) -> Answer:
         """Answer with a problem, in the words of the service where it has some."""
-        answer = self._explained(problem, header(scope, b"accept") or b"")
+        answer = self._explained(problem, _shown(scope), header(scope, b"accept") or b"")
         if answer is None:
             return of_problem(problem, *more)
         raw = [(name.lower().encode(), value.encode()) for name, value in more]

@@ -73,9 +73,9 @@ class Service:
     for calls that come again. `later` may take any other call in the same way, and gives its answer
     to `reply`, once, from whatever thread. `direct` may answer one in a worker of its lane, where
     it may wait, and again as Flask would. `explained` may put a problem that Flask never saw (a
-    lane is full, the node ends) into words for who came with this `Accept`. `one_core`: its threads
-    hardly ever run without the interpreter's lock, so that on several cores they only steal it from
-    one another.
+    lane is full, the node ends) into words for who came for this path with this `Accept`.
+    `one_core`: its threads hardly ever run without the interpreter's lock, so that on several cores
+    they only steal it from one another.
     """
 
     flask: Flask
@@ -86,7 +86,7 @@ class Service:
     again: Again | None = None  # None: `at_once`, one by one
     later: Callable[[Call, Reply], bool] = lambda call, reply: False
     direct: Callable[[Call], Answer | None] = lambda call: None
-    explained: Callable[[Problem, bytes], Answer | None] = lambda problem, accept: None
+    explained: Callable[[Problem, str, bytes], Answer | None] = lambda problem, path, accept: None
     one_core: bool = False
     loops: Mapping[str, Callable[[], None]] = field(default_factory=dict)  # each until `stop`
     leave: Callable[[], None] = lambda: None  # at the signal: give back what others wait for

@@ -40,18 +40,26 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, lost)
 
 
-def at_the_door(app: Flask) -> Callable[[Problem, bytes], wsgi.Answer | None]:
-    """Return what tells people of a problem that Flask never saw. Each page is made once: who is
-    turned away because too many have come must cost next to nothing.
+def at_the_door(app: Flask) -> Callable[[Problem, str, bytes], wsgi.Answer | None]:
+    """Return what tells people who came for one of the shop's pages of a problem that Flask never
+    saw. Each page is made once: who is turned away because too many have come must cost little.
     """
+    shop = app.url_map.bind("shop")
     template = app.jinja_env.get_template("shop/mistake.html")
 
     @functools.cache
     def page(words: Words) -> bytes:
         return template.render(words=words).encode()
 
-    def explained(problem: Problem, accept: bytes) -> wsgi.Answer | None:
-        if b"text/html" not in accept:
+    def is_page(path: str) -> bool:
+        try:
+            endpoint, _ = shop.match(path, method="GET")
+        except HTTPException as error:
+            return error.code == 404
+        return str(endpoint).startswith("shop.")
+
+    def explained(problem: Problem, path: str, accept: bytes) -> wsgi.Answer | None:
+        if b"text/html" not in accept or not is_page(path):
             return None
         words = AT_THE_DOOR.get(problem.code) or LOOKING.get(problem.code)
         headers = problem.headers() | HEADERS | {"Content-Type": "text/html; charset=utf-8"}

@@ -37,7 +37,7 @@ def make_gate(later: Later) -> Gate:
     return Gate(service, body_timeout_s=TIMEOUT_S)
 
 
-def explained(problem: Problem, accept: bytes) -> Answer | None:
+def explained(problem: Problem, path: str, accept: bytes) -> Answer | None:
     if b"text/html" not in accept:
         return None
     return answer_of(problem.status, [("Content-Type", "text/html")], problem.code.encode())

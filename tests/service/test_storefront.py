@@ -540,7 +540,7 @@ def test_who_is_turned_away_at_the_door_is_told_in_words(
     """A full lane answers people with a page that no one else has a share in; programs not."""
     explained = service_of(world.app).explained
     problem = Problem(code, "the lane is full")
-    told = explained(problem, HTML.encode())
+    told = explained(problem, "/checkout", HTML.encode())
     assert told is not None
     headers = {name.decode(): value.decode() for name, value in told.headers}
     assert (told.status, says in unescape(told.body.decode())) == (status, True)
@@ -552,4 +552,8 @@ def test_who_is_turned_away_at_the_door_is_told_in_words(
         "nothing is ever charged twice" in unescape(told.body.decode())
         or code not in SAFE_TO_REPEAT
     )
-    assert explained(problem, b"*/*") is None
+    assert explained(problem, "/checkout", b"*/*") is None
+    for path in ("/lookup/1", "/orders", "/purchase/1", "/search/sea", "/topics"):
+        assert explained(problem, path, HTML.encode()) is None, path
+    for path in ("/", "/book/1", "/topic/a/b", "/basket", "/nowhere"):
+        assert explained(problem, path, HTML.encode()), path
