@@ -58,4 +58,4 @@ class Signer:
     ) -> str:
         head = "\n".join((sender, to, method, target, cluster)).encode("utf-8", "surrogateescape")
         signed = head + b"\n\n" + hashlib.sha256(body).digest()
-        return hmac.new(self._secret, signed, "sha256").hexdigest()
+        return hmac.digest(self._secret, signed, "sha256").hex()

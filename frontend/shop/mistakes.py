@@ -42,14 +42,14 @@ def register(app: Flask) -> None:
 
 def at_the_door(app: Flask) -> Callable[[Problem, str, bytes], wsgi.Answer | None]:
     """Return what tells people who came for one of the shop's pages of a problem that Flask never
-    saw. Each page is made once: who is turned away because too many have come must cost little.
+    saw. Each page is made once, the first time: who is turned away because too many have come must
+    cost little.
     """
     shop = app.url_map.bind("shop")
-    template = app.jinja_env.get_template("shop/mistake.html")
 
     @functools.cache
     def page(words: Words) -> bytes:
-        return template.render(words=words).encode()
+        return app.jinja_env.get_template("shop/mistake.html").render(words=words).encode()
 
     def is_page(path: str) -> bool:
         try:
