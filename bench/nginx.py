@@ -1,4 +1,7 @@
-"""nginx as a cache in front of a frontend: one worker, everything off that costs time."""
+"""nginx as a cache in front of a frontend: one worker, everything off that costs time.
+
+It has a page of its own, the plainest one with a stylesheet, to stand beside the shop's.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from bench.machine import program
 from bench.ports import answers, free_port
 
 MEMORY = "/dev/shm"
+PLAIN = "/plain"
 
 CONFIG = """
 {user}
@@ -38,6 +42,15 @@ http {{
   proxy_cache_path {folder}/cache levels=1:2 keys_zone=books:16m inactive=1h use_temp_path=off;
   server {{
     listen 127.0.0.1:{port} backlog=1024;
+    location = {plain} {{
+      default_type text/html;
+      return 200 '<!doctype html><html lang="en"><title>Plain</title>
+        <link rel="stylesheet" href="{plain}.css"><h1>Books</h1><p>One heading, one line.</p>';
+    }}
+    location = {plain}.css {{
+      default_type text/css;
+      return 200 'body {{ font-family: sans-serif; }} h1 {{ font-family: serif; }}';
+    }}
     location / {{
       proxy_pass {upstream};
       proxy_cache books;
@@ -64,7 +77,7 @@ def nginx(upstream: str, folder: Path) -> Iterator[Nginx]:
     with tempfile.TemporaryDirectory(prefix="bazar-bench-", dir=MEMORY) as shared:
         config = folder / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""  # the worker is to write the cache
-        text = CONFIG.format(user=user, folder=shared, port=port, upstream=upstream)
+        text = CONFIG.format(user=user, folder=shared, port=port, upstream=upstream, plain=PLAIN)
         config.write_text(text, "ascii")
         command = [program("nginx"), "-p", shared, "-c", str(config), "-e", "stderr"]
         with running(command, folder / "nginx.log", end=signal.SIGTERM) as master:

@@ -24,7 +24,7 @@ BUSY = 0.5  # load average above which other work was running
 NAMES = {
     "bazar": "Bazar", "peer": "Flask + PostgreSQL", "lookup": "lookup", "search": "search page",
     "text": "free-text search", "1000": "1,000 books", "12000": "12,000", "75000": "75,000",
-    "find": "found books", "worst": "the worst of these", "word": "one word (`/livez`)",
+    "find": "found books", "worst": "the worst of these", "plain": "one heading, one line",
 }  # fmt: skip
 MISSING = "-"
 WIDE_CHARS = 110

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, render_template, request
+from markupsafe import Markup
 from werkzeug.security import safe_join
 
 from common.errors import Problem
@@ -33,8 +34,10 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 
 def register(app: Flask) -> None:
-    """Give an app the files that pages use, and templates the function `static(name)`."""
-    app.jinja_env.globals["static"] = static_url
+    """Give an app the files that pages use, and templates the functions `static(name)`, for a
+    file's address, and `drawing(name)`, for an SVG as part of the page.
+    """
+    app.jinja_env.globals.update(static=static_url, drawing=drawing)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.get("/static/<path:name>")(static_file)
 
@@ -66,6 +69,14 @@ def static_file(name: str) -> Response:
 def static_url(name: str) -> str:
     """Return the address of a file and its contents."""
     return f"/static/{name}?v={_digest(name)}"
+
+
+@functools.cache
+def drawing(name: str) -> Markup:
+    """Return an SVG file as markup: for an `<img>` a browser would ask once more, and make a
+    document of its own, before the page counts as loaded.
+    """
+    return Markup((STATIC / name).read_text(encoding="utf-8").strip())
 
 
 def _content_type(name: str) -> str:

@@ -34,7 +34,7 @@ LINES = (
     Line("import", "import of 60,000 books", sizes.import_books),
     Line("failover", "reads when a catalog dies", faults.failover),
     Line("takeover", "sales when the leader dies, with a backup server", faults.takeover),
-    Line("pages", "the shop's pages in a real browser", pages.pages, frozenset({"chromium"})),
+    Line("pages", "the shop's pages in a browser", pages.pages, frozenset({"chromium", "nginx"})),
     Line("memory", "memory, and the time to be ready", sizes.memory, WRK),
     Line("open", "hits and the mix in an open loop", shopping.open_loop, PEER),
     Line("soak", "memory under load", sizes.soak),

@@ -11,6 +11,7 @@ from bench import machine, ours
 from bench.books import Book, catalogue
 from bench.demand import Demand
 from bench.lines.sizes import LARGE
+from bench.nginx import PLAIN, nginx
 from bench.run import CACHED, Run
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ LOADED_MS = """new Promise(tell => setTimeout(() =>
 BYTES = """["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind))
   .reduce((sum, entry) => sum + entry.transferSize, 0)"""
 
-WORD = "/livez"  # what a browser takes for a page that holds one word
 PAGES: dict[str, Callable[[Book], str]] = {
     "welcome": lambda book: "/",
     "topic": lambda book: f"/topic/{quote(book.topics[0])}",
@@ -43,7 +43,8 @@ class Visit(NamedTuple):
 
 def pages(run: Run) -> None:
     """Visitors of a shop of 75,000 books, each with a browser profile of their own, in a browser
-    that already runs; nothing is pinned, and no GPU draws.
+    that already runs; nothing is pinned, and no GPU draws. Beside them a plain page of nginx's:
+    what that browser takes for any page.
     """
     from tests.support.chromium import launched  # playwright is asked for first (bench.machine)
 
@@ -51,6 +52,7 @@ def pages(run: Run) -> None:
     wanted = iter(Demand(books).draw(run.rounds_wanted * VISITS * len(PAGES)))
     with (
         ours.shop(run.folder / "pages", books, CACHED, run.say) as shop,
+        nginx(shop.main, run.folder) as peer,
         launched(machine.program("chromium")) as browser,
     ):
         _visit(browser, shop.main)  # a browser's first page ever is slower than any other
@@ -60,10 +62,11 @@ def pages(run: Run) -> None:
                 for name, path in PAGES.items()
             }
             seen = {name: _visits(browser, each) for name, each in urls.items()}
-            word = _visits(browser, [shop.main + WORD] * VISITS)
             worst = Visit(*map(max, zip(*seen.values(), strict=True)))
-            for name, visit in (*seen.items(), ("worst", worst), ("word", word)):
+            for name, visit in (*seen.items(), ("worst", worst)):
                 run.record("pages", name, "bazar", **visit._asdict())
+            plain = _visits(browser, [peer.url + PLAIN] * VISITS)
+            run.record("pages", "plain", "nginx", **plain._asdict())
 
 
 def _visits(browser: Browser, urls: Iterable[str]) -> Visit:

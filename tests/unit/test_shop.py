@@ -12,9 +12,9 @@ from common.errors import PUBLIC, Problem
 from common.fields import BASKET_LINES_MAX, ID_MAX, QUANTITY_MAX
 from frontend.shop import basket, words
 from frontend.shop.apologies import BUYING, NOT_TWICE
-from frontend.shop.artwork import DESIGNS, PALETTES
+from frontend.shop.artwork import DESIGNS, HEIGHT, PALETTES, WIDTH
 from frontend.shop.basket import Held
-from frontend.shop.cover import cover
+from frontend.shop.cover import cover, drawn
 from frontend.shop.lettering import LEADING, clusters, ems, fitted, is_rtl
 
 KEY = "0123456789abcdef" * 2
@@ -172,15 +172,24 @@ def test_the_direction_is_that_of_the_first_letter() -> None:
 
 @given(st.text(max_size=1000), st.lists(st.text(max_size=50), max_size=5), st.text(max_size=200))
 def test_a_cover_is_drawn_for_any_title(title: str, authors: list[str], topic: str) -> None:
-    """It is well-formed, always the same, and not large; what a title holds is never markup."""
+    """It is well-formed and always the same, its lines stand on it, and have one size before they
+    are scaled; what a title holds is never markup.
+    """
     safe = "".join(char for char in title if char.isprintable())
     names = ["".join(char for char in name if char.isprintable()) for name in authors]
     topic = "".join(char for char in topic if char.isprintable())
-    drawn = cover(safe, names, topic)
-    tags = {element.tag for element in ElementTree.fromstring(drawn).iter()}
+    shown = cover(safe, names, topic)
+    root = ElementTree.fromstring(shown)
+    tags = {element.tag for element in root.iter()}
     assert tags <= {"svg", "path", "rect", "circle", "text", "tspan"}
-    assert drawn == cover(safe, names, topic)
-    assert "style=" not in drawn
+    for text in root.iter("text"):
+        scale = float(text.attrib["transform"].removeprefix("scale(").removesuffix(")"))
+        for line in text:
+            assert 0 <= float(line.attrib["x"]) * scale <= WIDTH
+            assert 0 < float(line.attrib["y"]) * scale <= HEIGHT
+    assert shown == drawn.__wrapped__(safe, tuple(names), topic)
+    assert "style=" not in shown
+    assert "font-size" not in shown
 
 
 @pytest.mark.parametrize("palette", PALETTES, ids=lambda palette: palette.ground)
