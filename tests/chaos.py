@@ -83,6 +83,8 @@ def progress_line(seconds: float, console: Console) -> Iterator[Any]:
             now = monotonic()
             if now - shown[0] < 0.25:
                 return
+            if not shown[0]:
+                print("ready, and breaking; Ctrl-C ends that and checks what was done", flush=True)
             shown[0] = now
             told = _told(nemesis, history, auditor, now)
             progress.update(task, completed=now - began, told=told)

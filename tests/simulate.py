@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.support.nemesis import run_schedule
 
-COLLECT_EVERY = 60  # schedules
+COLLECT_EVERY = 30  # schedules
 
 
 @dataclass

@@ -44,6 +44,7 @@ def main() -> None:
     """Turn into the command."""
     namespace, run_pid, clock_file, *command = sys.argv[1:]
     libc = ctypes.CDLL(None, use_errno=True)
+    os.setsid()  # a terminal's Ctrl-C is for the run
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(run_pid):
         sys.exit("the run it belongs to is gone")

@@ -6,6 +6,7 @@ Law: whatever happens, what it knows by then is returned, and everything it star
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -72,8 +73,9 @@ def _break(outcome: Outcome, shop: ChaosShop, nemesis: Nemesis, seconds: float) 
     outcome.began = monotonic()
     try:
         with load:
-            nemesis.calm(CALM_S)
-            nemesis.run(outcome.began + seconds)
+            with suppress(KeyboardInterrupt):  # enough is broken: what was done is checked
+                nemesis.calm(CALM_S)
+                nemesis.run(outcome.began + seconds)
             outcome.ended = monotonic()
             outcome.settled_s = round(nemesis.settle(SETTLE_S), 2)
             nemesis.calm(CALM_S)

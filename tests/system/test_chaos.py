@@ -80,6 +80,23 @@ def test_a_shop_in_chaos_keeps_its_promises(tmp_path: Path, options: list[str]) 
     assert not left()
 
 
+def test_a_run_that_was_ended_early_says_what_it_found(tmp_path: Path) -> None:
+    """Ctrl-C ends the breaking; what was done until then is checked and reported."""
+    run = begin("--seconds", "600", "--report", str(tmp_path))
+    assert run.stdout is not None
+    try:
+        assert any(line.startswith("ready") for line in run.stdout)
+        run.send_signal(signal.SIGINT)
+        output, _ = run.communicate(timeout=TAKES_S)
+    finally:
+        run.kill()
+    assert run.returncode == 0, output
+    report = json.loads((tmp_path / "chaos.json").read_text("utf-8"))
+    assert report["verdict"] == "ok"
+    assert report["seconds"] < 600
+    assert not left()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_a_run_that_was_stopped(number: signal.Signals, tmp_path: Path) -> None:
     """Ctrl-C and SIGTERM take it down; after a kill -9 its nodes end, and the next run cleans the
