@@ -23,7 +23,7 @@ SUBTITLE_SIZES = (12, 11, 10)
 AUTHOR_SIZES = (12.5, 11.5, 10.5, 9.5)
 TOPIC_SIZES = (9.5, 8.5, 7.5)
 BOX = 'viewBox="0 0 200 300"'
-FONT_SIZE = 20  # of all lettering before it is scaled; shop.css says it too
+FONT_SIZE = 20  # of all lettering, before it is scaled
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def drawn(title: str, authors: tuple[str, ...], topic: str) -> Markup:
     design = DESIGNS[seed[1] % len(DESIGNS)]
     canvas = design(palette, seed[2:])
     return Markup(
-        f'<svg class="cover" {BOX} aria-hidden="true" focusable="false">'
+        f'<svg class="cover" {BOX} font-size="{FONT_SIZE}" aria-hidden="true" focusable="false">'
         f"{canvas.shapes}{_lettered(canvas, title, authors, topic)}</svg>"
     )
 

@@ -189,7 +189,7 @@ def test_a_cover_is_drawn_for_any_title(title: str, authors: list[str], topic: s
             assert 0 < float(line.attrib["y"]) * scale <= HEIGHT
     assert shown == drawn.__wrapped__(safe, tuple(names), topic)
     assert "style=" not in shown
-    assert "font-size" not in shown
+    assert [name for element in root.iter() for name in element.attrib].count("font-size") == 1
 
 
 @pytest.mark.parametrize("palette", PALETTES, ids=lambda palette: palette.ground)
