@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,20 +19,27 @@ from tests.support.processes import free_ports
 LATE_S = 0.15
 
 
+@asynccontextmanager
+async def linked() -> AsyncIterator[tuple[Link, int, int]]:
+    """Run a link before a node that sends back what it hears; yield it, its port and the node's."""
+    port, node = free_ports(2)
+    link = Link(port, node)
+    async with echo(node):
+        await link.open()
+        yield link, port, node
+    link.close()
+
+
 def test_what_is_sent_comes_back_whole() -> None:
     """More than fits into any buffer, both ways."""
 
     async def testing() -> None:
-        port, node = free_ports(2)
-        link = Link(port, node)
-        async with echo(node):
-            await link.open()
+        async with linked() as (_, port, _):
             caller = await call(port)
             sent = bytes(range(256)) * 20_000
             caller.say(sent)
             await caller.hears(sent)
             await caller.hang_up()
-        link.close()
 
     run(testing())
 
@@ -39,10 +48,7 @@ def test_a_cut_link_holds_what_is_sent_until_it_is_mended() -> None:
     """In order; nothing is lost and nothing refused, also for who connects meanwhile."""
 
     async def testing() -> None:
-        port, node = free_ports(2)
-        link = Link(port, node)
-        async with echo(node):
-            await link.open()
+        async with linked() as (link, port, node):
             early = await call(port)
             early.say(b"one ")
             await early.hears(b"one ")
@@ -60,7 +66,6 @@ def test_a_cut_link_holds_what_is_sent_until_it_is_mended() -> None:
             await late.hears(b"hello")
             for caller in (early, late, other):
                 await caller.hang_up()
-        link.close()
 
     run(testing())
 
@@ -93,10 +98,7 @@ def test_a_delayed_link_is_late_both_ways_until_it_is_undone() -> None:
     """Messages one after the other do not add up."""
 
     async def testing() -> None:
-        port, node = free_ports(2)
-        link = Link(port, node)
-        async with echo(node):
-            await link.open()
+        async with linked() as (link, port, _):
             caller = await call(port)
             caller.say(b"a")
             await caller.hears(b"a")
@@ -111,7 +113,6 @@ def test_a_delayed_link_is_late_both_ways_until_it_is_undone() -> None:
             caller.say(b"c")
             await caller.hears(b"a" + 20 * b"b" + b"c")
             await caller.hang_up()
-        link.close()
 
     run(testing())
 
