@@ -116,6 +116,9 @@ class Election(Pair):
         # What a leader's own second has prepared is on its way now, or adopted: it goes on.
         held = None if adopted is None else adopted.position
         peer = votes.get(node.peer)
+        # It has missed the COMMIT; where the backup has no vote there is no other second.
+        if not was_leading and peer is not None and peer.prepared == node.end():
+            votes[node.peer] = peer = self._transport.commit(node.peer, asked.epoch, node.end())
         counts = was_leading and peer is not None and known.counts(peer.node, peer.disk)
         second = self._choose(votes, voters, only_peer, lambda it: counts or it in (None, held))
         self._enter(asked.epoch, known, voters, votes, second, adopted, was_leading)

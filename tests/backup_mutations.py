@@ -32,6 +32,13 @@ BACKUP_MUTATIONS = (
         "test_the_side_that_is_cut_off_answers_nothing_old",
     ),
     _Mutation(
+        "a leader that returns tells its second what it committed before",
+        "catalog/election.py",
+        "if not was_leading and peer is not None and peer.prepared == node.end():",
+        "if False:",
+        "test_a_restarted_leader_tells_its_second_what_it_committed_when_nobody_else_votes",
+    ),
+    _Mutation(
         "a catalog that restarts acts as if it had granted a lease at its start",
         "catalog/node.py",
         "self.granted_until = self.started_at + longest_s * DRIFT",

@@ -502,6 +502,24 @@ def test_a_restarted_leader_shows_what_its_second_no_longer_shows_as_it_was(six:
     whole_again(six)
 
 
+def test_a_restarted_leader_tells_its_second_what_it_committed_when_nobody_else_votes(
+    six: Cluster,
+) -> None:
+    """The backup has lost its disk, so the second is the only one to go on with, and it has the
+    leader's last entry only prepared.
+    """
+    six.kill(BACKUP)
+    six.outage.lose_disk(BACKUP)
+    six.network.hold = lambda sender, request: 9.0 * request.target.startswith(COMMIT)
+    assert buy(six, "one").status == 201
+    six.kill(ONE)
+    six.network.hold = lambda sender, request: 0.0
+    six.start(BACKUP, ONE)
+    six.run(six.ready, 10)
+    whole_again(six)
+    assert left(six) == 3
+
+
 # --- who may lead ---
 
 
