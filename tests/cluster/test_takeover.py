@@ -39,7 +39,7 @@ from tests.support.scheduler import SimClock
 Build = Callable[..., Cluster]
 BACKUP = "backup"
 PREPARE, COMMIT, FOLLOW = "/replication/prepare", "/replication/commit", "/replication/follow"
-STATE, ENTRIES = "/replication/state", "/replication/entries"
+STATE, ENTRIES, PROMISE = "/replication/state", "/replication/entries", "/replication/promise"
 
 
 @pytest.fixture
@@ -475,16 +475,20 @@ def test_a_leader_that_restarts_beside_the_backup_waits_for_its_own_leases(six: 
 
 
 def test_a_restarted_leader_shows_what_its_second_no_longer_shows_as_it_was(six: Cluster) -> None:
-    """It had committed the last entry, and its second had only prepared it. The second takes that
-    out no earlier than it gets what took its place: its right to read has not ended.
+    """It had committed the last entry; its second had only prepared it, and its vote is lost, so an
+    epoch begins with the backup. The second takes that entry out no earlier than it gets what took
+    its place: its right to read has not ended.
     """
     network = six.network
     network.hold = lambda sender, request: 9.0 * request.target.startswith(COMMIT)
     assert buy(six, "one").status == 201
     six.kill(ONE)
+    network.hold = lambda sender, request: 9.0 * (request.to == TWO and PROMISE in request.target)
+    six.start(ONE)
+    six.run(lambda: six.node(ONE).leads, 10)
+    assert six.node(ONE).second == BACKUP
     network.hold = lambda sender, request: 0.0
     network.hold_reply = lambda sender, request: 0.3 * request.target.startswith(ENTRIES)
-    six.start(ONE)
     seen: dict[str, list[int]] = {ONE: [], TWO: []}
 
     def reader(name: str) -> None:

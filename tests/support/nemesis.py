@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ HOPS = (
     "/replication/state", "/internal/invalidate", "/sessions", "/operations", "/sales", "/books/",
     "/search", "/ledger",
 )  # fmt: skip
+PREPARE, COMMIT = HOPS[:2]
 
 
 class Story(logging.Handler):
@@ -71,7 +72,7 @@ class Nemesis:
         self.faults: Counter[str] = Counter()
         self._acts: list[Callable[[], None]] = [
             self.crash, self.crash_at_hop, self.crash_at_hop, self.crash_both, self.lone_restarts,
-            self.stop, self.cut, self.storm, self.hold, self.hold, self.lose_disk,
+            self.stop, self.cut, self.storm, self.hold, self.hold, self.lose_disk, self.lose_disk,
             *DiskNemesis(cluster, random, self._start_dead).acts,
         ]  # fmt: skip
         self._hops = HOPS
@@ -124,13 +125,24 @@ class Nemesis:
 
     def crash_at_hop(self) -> None:
         """Kill the sender or the receiver of one particular message, before or just after it."""
-        hop, after = self._random.choice(self._hops), self._random.choice((0.0, 0.0, 0.001, 0.004))
+        self._crash_at_one_of(self._hops)
+
+    def _crash_at_one_of(self, hops: Sequence[str]) -> None:
+        hop, after = self._random.choice(hops), self._random.choice((0.0, 0.0, 0.001, 0.004))
         countdown = [self._random.choice((1, 1, 1, 2, 3))]
         sends = self._random.random() < 0.5
         scheduler = self._cluster.scheduler
+        told: dict[tuple[str, str], bytes] = {}
+
+        def says_nothing_new(sender: str, request: Request) -> bool:
+            way, before = (sender, request.to), told.get((sender, request.to), request.body)
+            told[way] = request.body
+            return hop == COMMIT and request.body == before  # a heartbeat
 
         def watch(sender: str, request: Request) -> None:
             if sender == "client" or not request.target.startswith(hop):
+                return
+            if says_nothing_new(sender, request):
                 return
             countdown[0] -= 1
             if countdown[0] == 0:
@@ -209,16 +221,19 @@ class Nemesis:
 
     def lose_disk(self) -> None:
         """Replace the disk of one node by an empty one, while the other of its pair holds
-        everything.
+        everything; half the time somebody else dies before it is back.
         """
         if not self._cluster.ready():
             return
         names = self._cluster.names
-        name = self._random.choice([*names["catalog"], *names["order"], *names["backup"]])
+        name = self._random.choice([*names["catalog"], *names["order"], *names["backup"] * 3])
         self._cluster.kill(name)
         self._cluster.outage.lose_disk(name)
-        self._pause(0.0, 1.0)
-        self._cluster.start(name)
+        if self._random.random() < 0.5:
+            self._crash_at_one_of((PREPARE, COMMIT))
+        else:
+            self._pause(0.0, 1.0)
+        self._start_dead()
         self._cluster.scheduler.sleep(3.0)
 
     def hand_over(self) -> None:
