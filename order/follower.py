@@ -20,7 +20,7 @@ from order.store import NotStored, StorageBroken, Store
 
 log = logging.getLogger("bazar.order")
 
-TICK_S = 0.2
+TICK_S = 0.5  # readers catch up by themselves: this only leaves them less to do
 TICK_READ_S = 1.0
 
 
@@ -165,7 +165,7 @@ class Follower:
         self._note("", "")
 
     def _note(self, trouble: str, why: object) -> None:
-        """Log a kind of trouble when it begins and when it ends, not five times a second."""
+        """Log a kind of trouble when it begins and when it ends, not at every tick."""
         if self._trouble == trouble:
             return
         self._trouble = trouble
