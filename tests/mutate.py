@@ -5,6 +5,7 @@ red.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -27,9 +29,14 @@ SUMMARY = re.compile(r"^(\d+) schedules in", re.MULTILINE)
 VIOLATED = re.compile(r"^seed \d+: (.*)$", re.MULTILINE)
 FAILED = re.compile(r"^FAILED \S+::(\S+)", re.MULTILINE)
 PASSED = re.compile(r"(\d+) passed")
-PYTEST = ("pytest", "-q", "-x", "-p", "no:cacheprovider")
-# What is run once need not be compiled; to look for plugins takes as long as a test.
-QUICKLY = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+PYTEST = ("-q", "-x", "-p", "no:cacheprovider")
+SAID = "said.txt"  # in a copy: what its tests printed
+# Each run of tests is a fork of a process that has loaded these: a third of its time otherwise.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([
+    "pytest", "hypothesis", "apsw", "flask", "greenlet", "httptools", "jinja2", "prometheus_client",
+    "requests", "rich.console", "rich.table", "uvicorn",
+])  # fmt: skip
 NAMED = (
     "tests/cluster/test_faults.py", "tests/cluster/test_rules.py", "tests/cluster/test_disk.py",
     "tests/cluster/test_takeover.py", "tests/cluster/test_operate.py",
@@ -69,7 +76,7 @@ def failing(rules: Sequence[Mutation]) -> str:
     held = {holder(rule) for rule in rules if rule.held_by}
     tests = sorted(f"{path}::{test}" for path, test in held)
     done = subprocess.run(
-        [sys.executable, "-m", *PYTEST, *tests], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-m", "pytest", *PYTEST, *tests], cwd=ROOT, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     return done.stdout[-3000:] if done.returncode else ""
@@ -84,27 +91,44 @@ def caught_by(mutation: Mutation, seeds: int) -> tuple[str | None, int]:
         take_out(mutation, Path(name))
         if mutation.held_by:
             path, test = holder(mutation)
-            held = _run(name, *PYTEST, f"{path}::{test}")
-            if failed := FAILED.search(held.stdout):
+            code, said = tested(name, f"{path}::{test}")
+            if failed := FAILED.search(said):
                 return failed[1], 1
-            if held.returncode:
-                raise RuntimeError(f"{mutation.held_by} did not run:\n{held.stdout}"[-3000:])
-        named = _run(name, *PYTEST, *NAMED)
-        if failed := FAILED.search(named.stdout):
-            return failed[1], int((PASSED.search(named.stdout) or (0, 0))[1]) + 1
-        backup = ["--backup"] if mutation.backup else []
-        random = _run(name, "tests.simulate", "--seeds", str(seeds), "--stop-at-first", *backup)
-    done, said = SUMMARY.search(random.stdout), VIOLATED.search(random.stdout)
-    if named.returncode or done is None:
-        raise RuntimeError(f"the simulator itself broke:\n{named.stdout}{random.stderr}"[-3000:])
-    return (said[1] if said else None), int(done[1])
+            if code:
+                raise RuntimeError(f"{mutation.held_by} did not run:\n{said}"[-3000:])
+        code, said = tested(name, *NAMED)
+        if failed := FAILED.search(said):
+            return failed[1], int((PASSED.search(said) or (0, 0))[1]) + 1
+        command = [sys.executable, "-m", "tests.simulate", "--seeds", str(seeds)]
+        command += ["--stop-at-first", *(["--backup"] if mutation.backup else [])]
+        random = subprocess.run(command, cwd=name, capture_output=True, text=True, check=False)
+    done, violated = SUMMARY.search(random.stdout), VIOLATED.search(random.stdout)
+    if code or done is None:
+        raise RuntimeError(f"the simulator itself broke:\n{said}{random.stderr}"[-3000:])
+    return (violated[1] if violated else None), int(done[1])
 
 
-def _run(folder: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True,
-        check=False, env=os.environ | QUICKLY,
-    )  # fmt: skip
+def tested(folder: str, *tests: str) -> tuple[int | None, str]:
+    """Run tests of a copy; return pytest's exit code and what it printed."""
+    process = FORKS.Process(target=_test, args=(folder, tests))
+    process.start()
+    process.join()
+    return process.exitcode, (Path(folder) / SAID).read_text("utf-8")
+
+
+def _test(folder: str, tests: tuple[str, ...]) -> None:
+    os.chdir(folder)
+    said = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    ours = [name for name in sys.modules if name.partition(".")[0] in COPIED]
+    for name in ours:  # this module is of the original
+        del sys.modules[name]
+    sys.path[:] = [folder, *(path for path in sys.path if path not in ("", str(ROOT)))]
+    # What is run once need not be compiled; to look for plugins takes as long as a test.
+    sys.dont_write_bytecode = True
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    sys.exit(pytest.main([*PYTEST, *tests]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
