@@ -22,7 +22,8 @@ DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 PATIENCE_MS = 20_000.0  # generous: a busy machine is no defect
 MISSING = (
-    "no browser to drive; on Debian and Ubuntu: apt install chromium fonts-dejavu-core libatomic1"
+    "no browser to drive; on Debian: apt install"
+    " chromium-headless-shell (or chromium) fonts-dejavu-core libatomic1"
 )
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 

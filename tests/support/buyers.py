@@ -21,7 +21,7 @@ import requests
 from tests.support.clients import Clients
 from tests.support.real import RealShop, code
 
-AGAIN_S = 0.02  # between two attempts, and between two purchases
+AGAIN_S = 0.05  # between two attempts, and between two purchases
 DECIDED_WITHIN_S = 60.0
 OPEN = ("writes-unavailable", "outcome-unknown", "unavailable", "rate-limited", "in-progress")
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-POLL_S = 0.01
+POLL_S = 0.04
 
 
 def wait_until(
