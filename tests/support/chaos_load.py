@@ -24,7 +24,7 @@ TOPICS, BOOKS, HOT = ("Sea", "Sky", "Land", "Fire"), 24, 4
 STOCK, PRICE = 60, 500
 # Apart, so that writes that wait do not keep reads from being asked.
 FANS, READERS, WRITERS = 3, 3, 6
-PAUSE_S = (0.05, 0.25)
+PAUSE_S = (0.03, 0.17)
 RETRY_S = (0.05, 0.4)
 PATIENCE_S = 2.0
 PATIENCE_S_OF = {"look": 1.0, "browse": 1.0, "order": 1.0, "stare": 3.0}
