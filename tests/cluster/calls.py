@@ -45,7 +45,8 @@ def back(cluster: Cluster, *names: str) -> None:
     """Restart nodes and wait until writes are possible; five seconds are allowed."""
     cluster.network.watch = lambda sender, request: None
     cluster.start(*names)
-    cluster.run(cluster.ready, 5)
+    # What a leader has adopted waits for the leases of the one before.
+    cluster.run(lambda: cluster.ready() and not cluster.node(leader_of(cluster)).adopted, 5)
     cluster.run_for(0.5)
 
 
