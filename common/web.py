@@ -15,6 +15,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 
 from common.auth import CLUSTER, Signer
 from common.clock import Clock
@@ -30,6 +31,15 @@ log = logging.getLogger("bazar")
 
 OPEN_PATHS = ("/livez", "/readyz", "/metrics")
 HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+
+
+class MatchingRule(Rule):
+    """A route that can be matched only: Bazar builds no URLs, and to compile what builds them took
+    a tenth of a node's start, and a quarter of a simulated schedule.
+    """
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        return lambda **values: ("", "")
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ def new_app(
     its caller stops waiting. `entry` begins the span of a request from outside.
     """
     app = Flask(name, static_folder=None)
+    app.url_rule_class = MatchingRule
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
 

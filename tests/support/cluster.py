@@ -11,9 +11,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from flask import Flask
-from werkzeug.routing import Rule
-
 import catalog.app
 import catalog.backup
 import frontend.app
@@ -27,18 +24,6 @@ from tests.support.keeper import Keeper
 from tests.support.network import Network
 from tests.support.outage import Outage
 from tests.support.scheduler import Scheduler, SimClock, SimTasks
-
-
-class MatchingRule(Rule):
-    """A route that can be matched only: Bazar builds no URLs, and compiling their builders is a
-    quarter of a schedule's time.
-    """
-
-    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        return lambda **values: ("", "")
-
-
-Flask.url_rule_class = MatchingRule  # of every app in a process that simulates
 
 SECRET, TOKEN = "s" * 40, "t" * 40
 TIGHT_PAGES = 8

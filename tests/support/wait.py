@@ -8,16 +8,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-POLL_S = 0.04
+POLL_S = (0.01, 0.1)  # the longer the wait, the less often: what is asked may be a whole shop
 
 
 def wait_until(
     condition: Callable[[], T], timeout_s: float, what: str, logs: Callable[[], str] = str
 ) -> T:
     """Return the first true value of `condition`; fail with `what` and the logs when it is late."""
-    until = time.monotonic() + timeout_s
+    until, (pause_s, longest_s) = time.monotonic() + timeout_s, POLL_S
     while not (value := condition()):
         if time.monotonic() > until:
             raise AssertionError(f"not within {timeout_s:g} s: {what}\n{logs()}")
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, longest_s)
     return value
