@@ -57,7 +57,7 @@ BACKUP_MUTATIONS = (
         "catalog/election.py",
         "return self._hold(self._prepared())",
         "return self._hold(None)",
-        "test_a_leader_that_dies_around_its_prepare_leaves_one_sale_or_none",
+        "test_a_second_keeps_what_it_has_prepared_though_its_leader_votes_for_it",
     ),
     _Mutation(
         "a second keeps what it has prepared, though its leader votes for it",
@@ -163,7 +163,7 @@ BACKUP_MUTATIONS = (
         "catalog/handover.py",
         "lambda: not node.sessions.alive(node.clock.now())",
         "lambda: True",
-        "test_the_lead_is_handed_over_without_a_failed_request",
+        "test_no_cache_answers_for_a_leader_that_hands_over",
     ),
     _Mutation(
         "the next leader applies what is committed before nobody else can show it",

@@ -12,9 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from rich.console import Console
@@ -53,15 +55,21 @@ def copy_to(folder: Path) -> None:
             shutil.copytree(ROOT / name, folder / name, ignore=ignore)
 
 
-def take_out(mutation: Mutation, folder: Path) -> None:
-    """Take a rule out of a copy; raise ValueError when its text does not stand there once."""
+@contextmanager
+def without(mutation: Mutation, folder: Path) -> Iterator[None]:
+    """Take a rule out of a copy, and put it back; raise ValueError when its text does not stand
+    there once.
+    """
     path = folder / mutation.file
-    text = path.read_text(encoding="utf-8")
+    text, before = path.read_text(encoding="utf-8"), path.stat()
     if text.count(mutation.old) != 1:
         raise ValueError(f"{mutation.file} holds {text.count(mutation.old)} times: {mutation.old}")
     path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
-    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
-        compiled.unlink()
+    try:
+        yield
+    finally:
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # it is compiled already
 
 
 def holder(mutation: Mutation) -> tuple[str, str]:
@@ -73,8 +81,7 @@ def holder(mutation: Mutation) -> tuple[str, str]:
 
 def failing(rules: Sequence[Mutation]) -> str:
     """Return what pytest says of the tests that hold rules, all rules in, if any fails."""
-    held = {holder(rule) for rule in rules if rule.held_by}
-    tests = sorted(f"{path}::{test}" for path, test in held)
+    tests = sorted({"::".join(holder(rule)) for rule in rules})
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *PYTEST, *tests], cwd=ROOT, capture_output=True, text=True,
         check=False,
@@ -82,49 +89,57 @@ def failing(rules: Sequence[Mutation]) -> str:
     return done.stdout[-3000:] if done.returncode else ""
 
 
-def caught_by(mutation: Mutation, seeds: int) -> tuple[str | None, int]:
-    """Return which check of the simulator noticed, and after how many schedules: of the one that
-    holds the rule, else of all that have names, else of random ones; None when none did.
+def caught_by(mutation: Mutation, copies: Queue[Path], seeds: int) -> tuple[str | None, int]:
+    """Return which check of the simulator noticed, and after how many schedules: the one that holds
+    the rule, else one of all that have names, else random ones; None when none did.
     """
-    with tempfile.TemporaryDirectory(prefix="bazar-mutant-") as name:
-        copy_to(Path(name))
-        take_out(mutation, Path(name))
-        if mutation.held_by:
-            path, test = holder(mutation)
-            code, said = tested(name, f"{path}::{test}")
-            if failed := FAILED.search(said):
-                return failed[1], 1
-            if code:
-                raise RuntimeError(f"{mutation.held_by} did not run:\n{said}"[-3000:])
-        code, said = tested(name, *NAMED)
-        if failed := FAILED.search(said):
-            return failed[1], int((PASSED.search(said) or (0, 0))[1]) + 1
-        command = [sys.executable, "-m", "tests.simulate", "--seeds", str(seeds)]
-        command += ["--stop-at-first", *(["--backup"] if mutation.backup else [])]
-        random = subprocess.run(command, cwd=name, capture_output=True, text=True, check=False)
+    copy = copies.get()
+    try:
+        with without(mutation, copy):
+            return _caught_by(mutation, copy, seeds)
+    finally:
+        copies.put(copy)
+
+
+def _caught_by(mutation: Mutation, copy: Path, seeds: int) -> tuple[str | None, int]:
+    path, test = holder(mutation)
+    code, said = tested(copy, f"{path}::{test}")
+    if failed := FAILED.search(said):
+        return failed[1], 1
+    if code:
+        raise RuntimeError(f"{mutation.held_by} did not run:\n{said}"[-3000:])
+    code, said = tested(copy, *NAMED)
+    if failed := FAILED.search(said):
+        return failed[1], int((PASSED.search(said) or (0, 0))[1]) + 1
+    command = [sys.executable, "-m", "tests.simulate", "--seeds", str(seeds)]
+    command += ["--stop-at-first", *(["--backup"] if mutation.backup else [])]
+    environ = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    random = subprocess.run(
+        command, cwd=copy, capture_output=True, text=True, check=False, env=environ
+    )
     done, violated = SUMMARY.search(random.stdout), VIOLATED.search(random.stdout)
     if code or done is None:
         raise RuntimeError(f"the simulator itself broke:\n{said}{random.stderr}"[-3000:])
     return (violated[1] if violated else None), int(done[1])
 
 
-def tested(folder: str, *tests: str) -> tuple[int | None, str]:
+def tested(copy: Path, *tests: str) -> tuple[int | None, str]:
     """Run tests of a copy; return pytest's exit code and what it printed."""
-    process = FORKS.Process(target=_test, args=(folder, tests))
+    process = FORKS.Process(target=_test, args=(copy, tests))
     process.start()
     process.join()
-    return process.exitcode, (Path(folder) / SAID).read_text("utf-8")
+    return process.exitcode, (copy / SAID).read_text("utf-8")
 
 
-def _test(folder: str, tests: tuple[str, ...]) -> None:
-    os.chdir(folder)
+def _test(copy: Path, tests: tuple[str, ...]) -> None:
+    os.chdir(copy)
     said = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
     ours = [name for name in sys.modules if name.partition(".")[0] in COPIED]
     for name in ours:  # this module is of the original
         del sys.modules[name]
-    sys.path[:] = [folder, *(path for path in sys.path if path not in ("", str(ROOT)))]
+    sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(ROOT)))]
     # What is run once need not be compiled; to look for plugins takes as long as a test.
     sys.dont_write_bytecode = True
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -146,8 +161,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if red := "" if given.tested else failing(chosen):
         print(f"{red}\nsomething fails with all rules in: mend that first", file=sys.stderr)
         return 2
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda mutation: caught_by(mutation, given.seeds), chosen)
+    with ExitStack() as stack:
+        copies: Queue[Path] = Queue()
+        for _ in range(os.cpu_count() or 1):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bazar-mutant-"))
+            copy_to(Path(folder))
+            copies.put(Path(folder))
+        pool = stack.enter_context(ThreadPoolExecutor(copies.qsize()))
+        found = pool.map(lambda mutation: caught_by(mutation, copies, given.seeds), chosen)
         for mutation, (check, schedules) in zip(chosen, found, strict=True):
             survived += check is None
             verdict = f"caught after {schedules}: {check}" if check else "NOT CAUGHT"
