@@ -33,7 +33,7 @@ FAILED = re.compile(r"^FAILED \S+::(\S+)", re.MULTILINE)
 PASSED = re.compile(r"(\d+) passed")
 PYTEST = ("-q", "-x", "-p", "no:cacheprovider")
 SAID = "said.txt"  # in a copy: what its tests printed
-# Each run of tests is a fork of a process that has loaded these: a third of its time otherwise.
+# Each run of tests is a fork of a process that has loaded these: half of its time otherwise.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([
     "pytest", "hypothesis", "apsw", "flask", "greenlet", "httptools", "jinja2", "prometheus_client",
